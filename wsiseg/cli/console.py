@@ -1,0 +1,107 @@
+"""What every command shares: the console, progress bars, summaries, and the way to fail."""
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+import click
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Progress as RichProgress
+from rich.table import Table
+
+from wsiseg.outcome import Outcome
+
+stdout = Console(highlight=False)
+stderr = Console(stderr=True, highlight=False)
+
+
+def setup_logging(*, verbose: bool) -> None:
+    """Warnings always, information with ``--verbose``, both on stderr."""
+    logger = logging.getLogger("wsiseg")
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logger.handlers = [RichHandler(console=stderr, show_path=False, show_time=verbose)]
+
+
+class ConsoleProgress:
+    """Draws ``wsiseg.progress.Progress`` as a bar on stderr."""
+
+    def __init__(self, bars: RichProgress) -> None:
+        self._bars = bars
+        self._task = bars.add_task("", total=None, note="", visible=False)
+
+    def start(self, description: str, total: int | None) -> None:
+        """Begin a new bar; the one before stays, finished."""
+        self._bars.stop_task(self._task)
+        self._task = self._bars.add_task(description, total=total, note="")
+
+    def advance(self, units: int = 1, note: str | None = None) -> None:
+        """Move the bar."""
+        if note is None:
+            self._bars.advance(self._task, units)
+        else:
+            self._bars.update(self._task, advance=units, note=note)
+
+
+@contextmanager
+def progress_bars() -> Iterator[ConsoleProgress]:
+    """A place on stderr for bars, quiet with ``--quiet``; plain and sparse where stderr is no terminal."""
+    root = click.get_current_context().find_root()
+    columns: list[ProgressColumn] = [
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    ]
+    quiet = bool(root.obj and root.obj.get("quiet"))
+    with RichProgress(*columns, console=stderr, disable=quiet, refresh_per_second=4) as bars:
+        yield ConsoleProgress(bars)
+
+
+def print_outcomes(outcomes: Sequence[Outcome], report: Path | None = None) -> None:
+    """One row a slide: status, counts, seconds, and the reason where it did not go well."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("slide", "status", "result", "seconds"):
+        table.add_column(heading, justify="right" if heading == "seconds" else "left", overflow="fold")
+    colours = {"ok": "green", "failed": "red", "skipped": "yellow"}
+    for outcome in outcomes:
+        counts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in outcome.counts.items())
+        table.add_row(
+            outcome.slide,
+            f"[{colours[outcome.status]}]{outcome.status}[/]",
+            outcome.reason or counts,
+            f"{outcome.seconds:.1f}",
+        )
+    stdout.print(table)
+    if report is not None:
+        stdout.print(f"report: {report}")
+
+
+def exit_for(outcomes: Sequence[Outcome]) -> None:
+    """Leave with exit code 1 when a slide failed, each named on stderr with its reason."""
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    for outcome in failed:
+        stderr.print(f"wsiseg: {outcome.slide}: {outcome.reason}", style="red", soft_wrap=True, markup=False)
+    if failed:
+        sys.exit(1)
+
+
+def fail(message: str, exit_code: int) -> NoReturn:
+    """Print one line on stderr and leave."""
+    stderr.print(f"wsiseg: {message}", style="red", soft_wrap=True, markup=False)
+    sys.exit(exit_code)

@@ -1,0 +1,37 @@
+"""The ``tiling``, ``tissue`` and ``annotations`` sections."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from wsiseg.config.base import Section
+
+
+class TilingConfig(Section):
+    """How a slide is cut into tiles."""
+
+    mpp: float = Field(0.5, ge=0.05, le=5.0, description="Micrometres per pixel of a tile")
+    tile_px: int = Field(512, ge=32, multiple_of=16, description="Side of a tile, in grid pixels")
+    overlap_px: int = Field(0, ge=0, description="Overlap of neighbouring tiles, in grid pixels")
+    min_tissue_share: float = Field(0.1, ge=0, le=1, description="Tiles with less tissue are left out")
+    unreadable: Literal["skip", "fail"] = Field("skip", description="What an unreadable region does")
+
+
+class TissueConfig(Section):
+    """How tissue is told from glass."""
+
+    min_area_um2: float = Field(5000.0, ge=0, description="Smaller islands of tissue are dust")
+    max_hole_um2: float = Field(5000.0, ge=0, description="Smaller holes in tissue are filled")
+
+
+class AnnotationConfig(Section):
+    """How annotations become labels."""
+
+    labelled: Literal["auto", "regions", "slide", "tiles"] = Field(
+        "auto", description="What counts as annotated: auto is regions where there are any, else slide"
+    )
+    region_prefix: str = Field(
+        "Region", description="Classes that begin so mark exhaustively annotated areas"
+    )
+    ignore_class: str = Field("Ignore", description="Annotations of this class are left out of every loss")
+    mapping: dict[str, str] = Field(default_factory=dict, description="Viewer name or layer id -> class")

@@ -1,0 +1,106 @@
+"""Configuration in and out of YAML: the only import of yaml."""
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from wsiseg.config.root import Config
+from wsiseg.errors import ConfigError
+from wsiseg.files import atomic_path
+
+
+def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration; what the file leaves out keeps its default.
+
+    Args:
+        path: A YAML file, or None for the defaults.
+        overrides: ``section.key=value`` settings laid on top; the value is read as YAML.
+
+    Raises:
+        ConfigError: No such file, not YAML, an unknown key, a wrong value.
+    """
+    data = {} if path is None else _read_mapping(path)
+    for override in overrides:
+        _apply(data, override)
+    return parse_config(data, source="the configuration" if path is None else str(path))
+
+
+def parse_config(data: dict[str, Any], *, source: str) -> Config:
+    """Check plain data; every problem is named by its key in one message.
+
+    Raises:
+        ConfigError: An unknown key or a wrong value.
+    """
+    try:
+        return Config.model_validate(data)
+    except ValidationError as err:
+        problems = "; ".join(_explain(dict(problem)) for problem in err.errors())
+        raise ConfigError(f"{source}: {problems}") from None
+
+
+def dump_config(config: Config) -> dict[str, Any]:
+    """Plain data, every default written out."""
+    return config.model_dump(mode="json")
+
+
+def save_config(config: Config, target: Path) -> None:
+    """Write the resolved configuration as YAML."""
+    with atomic_path(target) as partial:
+        partial.write_text(yaml.safe_dump(dump_config(config), sort_keys=False), encoding="utf-8")
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"no such configuration file: {path}") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
+        raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(err).split())}") from err
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(str(path), found=type(data).__name__, expected="a mapping of sections")
+    return data
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {override}", expected="section.key=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as err:
+        raise ConfigError(f"--set {key}: {text!r} is not a YAML value") from err
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = data.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {key}: {section} is not a section")
+        data = inner
+    data[last] = value
+
+
+def _explain(problem: dict[str, Any]) -> str:
+    where = ".".join(map(str, problem["loc"]))
+    if problem["type"] != "extra_forbidden":
+        message = problem["msg"].removeprefix("Value error, ")
+        return f"{where}: {message}" if where else message
+    known = _known_keys(problem["loc"][:-1])
+    near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
+    return f"unknown key {where!r} ({hint})"
+
+
+def _known_keys(section: tuple[int | str, ...]) -> list[str]:
+    model: Any = Config
+    for part in section:
+        if isinstance(part, int):
+            continue
+        model = model.model_fields[part].annotation
+        while not (isinstance(model, type) and issubclass(model, BaseModel)):
+            model = model.__args__[0]
+    return list(model.model_fields)

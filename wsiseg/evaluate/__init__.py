@@ -1,0 +1,1 @@
+"""Evaluation of a prediction against annotations."""

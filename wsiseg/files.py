@@ -1,0 +1,91 @@
+"""Files that are either complete or not there: written beside their place, then moved into it."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wsiseg.errors import OutputError
+
+PARTIAL_SUFFIX = ".partial"
+"""Names that end so are unfinished; no command reads them."""
+
+
+@contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A path to write to, moved over ``target`` when the block ends well and removed when it does not.
+
+    The path lies in the same folder and keeps the suffix of ``target``, since many writers look at it.
+
+    Raises:
+        OutputError: The folder cannot be written, or the disk is full.
+    """
+    with as_output_error(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            dir=target.parent, prefix=f".{target.name}{PARTIAL_SUFFIX}-", suffix=_full_suffix(target)
+        )
+        os.close(handle)
+        partial = Path(name)
+        partial.chmod(0o666 & ~_umask())
+        try:
+            yield partial
+            partial.replace(target)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Like ``atomic_path`` for a whole folder; an older ``target`` is replaced."""
+    with as_output_error(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}{PARTIAL_SUFFIX}-"))
+        partial.chmod(0o777 & ~_umask())
+        try:
+            yield partial
+            if target.exists():
+                shutil.rmtree(target)
+            partial.replace(target)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+@contextmanager
+def as_output_error(target: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write into one ``OutputError`` that names the target."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except (PermissionError, NotADirectoryError, IsADirectoryError) as err:
+        raise OutputError(f"cannot write {target}: {err.strerror}") from err
+    except OSError as err:
+        if err.errno not in _NO_SPACE:
+            raise
+        raise OutputError(
+            f"cannot write {target}: {err.strerror}", remedy="Free some space; finished outputs are kept"
+        ) from err
+
+
+def write_json(target: Path, data: Any) -> None:
+    """Write JSON for people: indented, UTF-8, keys in the order given."""
+    with atomic_path(target) as partial:
+        partial.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _full_suffix(path: Path) -> str:
+    return "".join(path.suffixes[-2:])
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+_NO_SPACE = {28, 122, 30}  # ENOSPC, EDQUOT, EROFS

@@ -1,0 +1,1 @@
+"""Prediction: tiles to class probabilities, to a whole-slide mask, to polygons and files."""

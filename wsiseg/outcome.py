@@ -1,0 +1,70 @@
+"""What became of each slide of a command: the content of every ``report.json``."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from wsiseg import __version__
+from wsiseg.errors import ConfigError, WsisegError
+from wsiseg.files import write_json
+
+Status = Literal["ok", "failed", "skipped"]
+
+
+@dataclass
+class Outcome:
+    """One slide's line in a report."""
+
+    slide: str
+    status: Status = "ok"
+    reason: str | None = None
+    counts: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "slide": self.slide,
+            "status": self.status,
+            "reason": self.reason,
+            "counts": self.counts,
+            "seconds": round(self.seconds, 2),
+        }
+
+
+@contextmanager
+def recording(slide: str, outcomes: list[Outcome]) -> Iterator[Outcome]:
+    """Time the work on one slide and record its outcome; our own errors become ``failed``.
+
+    A batch goes on after a bad slide and never hides it. A wrong configuration would fail every slide
+    alike, so ``ConfigError`` passes through, as do errors that are not ours.
+    """
+    outcome = Outcome(slide)
+    outcomes.append(outcome)
+    begun = time.monotonic()
+    try:
+        yield outcome
+    except ConfigError:
+        raise
+    except WsisegError as err:
+        outcome.status, outcome.reason = "failed", str(err)
+    finally:
+        outcome.seconds = time.monotonic() - begun
+
+
+def write_report(folder: Path, command: str, outcomes: Sequence[Outcome], **extra: Any) -> Path:
+    """Write ``folder/report.json``: command, version, each slide, and what else the command wants to say."""
+    target = folder / "report.json"
+    write_json(
+        target,
+        {
+            "command": command,
+            "wsiseg": __version__,
+            "slides": [outcome.to_json() for outcome in outcomes],
+            **extra,
+        },
+    )
+    return target

@@ -1,0 +1,1 @@
+"""Synthetic kidney slides with their truth."""

@@ -1,0 +1,1 @@
+"""Training: data streams, augmentation, steps, and the loop."""
