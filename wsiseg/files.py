@@ -62,7 +62,7 @@ def as_output_error(target: Path) -> Iterator[None]:
         yield
     except OutputError:
         raise
-    except (PermissionError, NotADirectoryError, IsADirectoryError) as err:
+    except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as err:
         raise OutputError(f"cannot write {target}: {err.strerror}") from err
     except OSError as err:
         if err.errno not in _NO_SPACE:

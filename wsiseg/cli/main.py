@@ -17,6 +17,8 @@ COMMANDS = {
     "predict": "Segment whole slides with a trained run.",
     "evaluate": "Compare a prediction with annotations.",
     "info": "Show what a slide file holds.",
+    "convert": "Turn annotations into another viewer's format.",
+    "check": "Say why a viewer would refuse an annotation file.",
     "synth": "Make synthetic kidney slides with their truth.",
     "demo": "Run the whole way on synthetic slides and show the result.",
 }

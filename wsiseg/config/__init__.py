@@ -4,7 +4,14 @@ from wsiseg.config.predicting import PredictConfig
 from wsiseg.config.root import Config
 from wsiseg.config.tiling import AnnotationConfig, TilingConfig, TissueConfig
 from wsiseg.config.training import TrainConfig
-from wsiseg.config.yaml_io import dump_config, load_config, parse_config, save_config
+from wsiseg.config.yaml_io import (
+    dump_config,
+    find_recipe,
+    load_config,
+    load_mapping,
+    parse_config,
+    save_config,
+)
 
 __all__ = [
     "AnnotationConfig",
@@ -14,7 +21,9 @@ __all__ = [
     "TissueConfig",
     "TrainConfig",
     "dump_config",
+    "find_recipe",
     "load_config",
+    "load_mapping",
     "parse_config",
     "save_config",
 ]

@@ -17,3 +17,23 @@ class PredictConfig(Section):
         "keep", description="One owner a pixel, or weighted blending"
     )
     batch_size: int = Field(4, ge=1, description="Tiles a forward pass")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="Arithmetic of the network: auto is bf16 where the device has it, else fp32"
+    )
+    compile: bool = Field(
+        False, description="Compile the network first: pays on large slides, needs a C++ compiler on a CPU"
+    )
+    tta: Literal["none", "flips", "dihedral"] = Field(
+        "none", description="Average over 4 flips or all 8 turns and flips of each tile"
+    )
+    unreadable: Literal["skip", "fail"] = Field(
+        "skip", description="What an unreadable region does: background there, counted, or the slide fails"
+    )
+    simplify_um: float = Field(
+        0.0, ge=0, description="Tolerance of simplified outlines; 0 keeps them exactly on the pixel edges"
+    )
+    split_nuclei: bool = Field(False, description="Cut apart nuclei that touch")
+    outside: Literal["keep", "drop"] = Field(
+        "keep", description="Objects outside the class that should contain them"
+    )
+    overview_px: int = Field(2048, ge=256, le=16384, description="Longer side of the overview picture")

@@ -1,8 +1,8 @@
 """The ``tiling``, ``tissue`` and ``annotations`` sections."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wsiseg.config.base import Section
 
@@ -13,8 +13,18 @@ class TilingConfig(Section):
     mpp: float = Field(0.5, ge=0.05, le=5.0, description="Micrometres per pixel of a tile")
     tile_px: int = Field(512, ge=32, multiple_of=16, description="Side of a tile, in grid pixels")
     overlap_px: int = Field(0, ge=0, description="Overlap of neighbouring tiles, in grid pixels")
-    min_tissue_share: float = Field(0.1, ge=0, le=1, description="Tiles with less tissue are left out")
-    unreadable: Literal["skip", "fail"] = Field("skip", description="What an unreadable region does")
+    min_tissue_share: float = Field(
+        0.1, ge=0, le=1, description="Tiles with less tissue and without annotations are left out"
+    )
+    unreadable: Literal["skip", "fail"] = Field(
+        "skip", description="A tile that cannot be read is left out and reported, or fails the slide"
+    )
+
+    @model_validator(mode="after")
+    def _tiles_advance(self) -> Self:
+        if self.overlap_px >= self.tile_px:
+            raise ValueError(f"overlap_px {self.overlap_px} must be less than tile_px {self.tile_px}")
+        return self
 
 
 class TissueConfig(Section):

@@ -17,16 +17,32 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
     """Read a configuration; what the file leaves out keeps its default.
 
     Args:
-        path: A YAML file, or None for the defaults.
+        path: A YAML file, the name of a recipe that comes with wsiseg such as ``paper``, or None for the
+            defaults.
         overrides: ``section.key=value`` settings laid on top; the value is read as YAML.
 
     Raises:
         ConfigError: No such file, not YAML, an unknown key, a wrong value.
     """
-    data = {} if path is None else _read_mapping(path)
+    data = {} if path is None else _read_mapping(find_recipe(path) or path)
     for override in overrides:
         _apply(data, override)
     return parse_config(data, source="the configuration" if path is None else str(path))
+
+
+def find_recipe(name: Path) -> Path | None:
+    """The YAML of a recipe that comes with wsiseg, such as ``paper``; None where ``name`` is not one.
+
+    Recipes lie in the package once it is installed, and in ``configs/`` of a checkout.
+    """
+    if name.exists() or name.suffix or name.name != str(name):
+        return None
+    package = Path(__file__).parents[1]
+    for folder in (package / "recipes", package.parent / "configs"):
+        recipe = folder / f"{name}.yaml"
+        if recipe.is_file():
+            return recipe
+    return None
 
 
 def parse_config(data: dict[str, Any], *, source: str) -> Config:
@@ -51,6 +67,19 @@ def save_config(config: Config, target: Path) -> None:
     """Write the resolved configuration as YAML."""
     with atomic_path(target) as partial:
         partial.write_text(yaml.safe_dump(dump_config(config), sort_keys=False), encoding="utf-8")
+
+
+def load_mapping(path: Path) -> dict[str, str]:
+    """Read a class mapping: one ``viewer name: class`` a line; layer ids may be written as numbers.
+
+    Raises:
+        ConfigError: No such file, not YAML, or an entry that is not one name to one class.
+    """
+    mapping = {str(name): target for name, target in _read_mapping(path).items()}
+    for name, target in mapping.items():
+        if not isinstance(target, str) or not target.strip():
+            raise ConfigError(f"{path}: {name}", found=repr(target), expected="the name of a class")
+    return mapping
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:

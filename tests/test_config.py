@@ -1,0 +1,133 @@
+"""Configuration: what is refused, with which words, and what the overrides do."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsiseg.config import Config, dump_config, load_config, parse_config, save_config
+from wsiseg.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_there_are_configs() -> None:
+    assert CONFIGS
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_loads_and_survives_saving(path: Path, tmp_path: Path) -> None:
+    config = load_config(path)
+    save_config(config, tmp_path / "saved.yaml")
+    assert load_config(tmp_path / "saved.yaml") == config
+
+
+def test_defaults_survive_saving(tmp_path: Path) -> None:
+    save_config(Config(), tmp_path / "saved.yaml")
+    assert load_config(tmp_path / "saved.yaml") == Config() == load_config()
+    assert parse_config(dump_config(Config()), source="again") == Config()
+
+
+def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "# nothing\n")) == Config()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("tilling: {}", "unknown key 'tilling' .did you mean 'tiling'"),
+        ("tiling: {tile_pix: 512}", "unknown key 'tiling.tile_pix' .did you mean 'tile_px'"),
+        ("tiling: {zzz: 512}", "unknown key 'tiling.zzz' .known here: mpp, tile_px"),
+        ("classes: [{name: a, colour: [1, 2, 3]}]", "'classes.0.colour' .did you mean 'color'"),
+        ("tiling: {tile_px: 100}", "tiling.tile_px: .*multiple of 16"),
+        ("tiling: {tile_px: big}", "tiling.tile_px: .*integer"),
+        ("tiling: {mpp: .nan}", "tiling.mpp"),
+        ("classes: [{name: a, color: [0, 0, 0]}]", "1 classes, expected 2 to 255"),
+        ("- a\n- b", "found list, expected a mapping of sections"),
+        ("a: [", "cannot be read as YAML"),
+    ],
+)
+def test_mistakes_are_named(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(write(tmp_path, text))
+    assert "config.yaml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"tile_px.*; .*overlap_px"):
+        load_config(write(tmp_path, "tiling: {tile_px: 100, overlap_px: -1}"))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no such configuration file: .*nowhere\.yaml"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_a_binary_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ConfigError, match="cannot be read as YAML"):
+        load_config(path)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(2, 64), st.floats(0.05, 5), st.sampled_from(["auto", "regions", "slide", "tiles"]))
+def test_overrides_are_laid_on_top(sixteenths: int, mpp: float, labelled: str) -> None:
+    config = load_config(
+        None,
+        [f"tiling.tile_px={16 * sixteenths}", f"tiling.mpp={mpp!r}", f"annotations.labelled={labelled}"],
+    )
+    assert (config.tiling.tile_px, config.tiling.mpp) == (16 * sixteenths, mpp)
+    assert config.annotations.labelled == labelled
+
+
+def test_overrides_win_over_the_file_and_later_over_earlier(tmp_path: Path) -> None:
+    path = write(tmp_path, "tiling: {tile_px: 64, mpp: 1.0}")
+    config = load_config(path, ["tiling.tile_px=128", "tiling.tile_px=256"])
+    assert (config.tiling.tile_px, config.tiling.mpp) == (256, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("tiling.tile_px", "--set tiling.tile_px: expected section.key=value"),
+        ("=5", "expected section.key=value"),
+        ("tiling.tile_px=[", "is not a YAML value"),
+        ("tiling.mpp.x=1", r"tiling\.mpp"),
+        ("tiling.size=1", "unknown key 'tiling.size'"),
+    ],
+)
+def test_bad_overrides_are_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, [override])
+
+
+def test_an_override_cannot_go_through_a_value(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="tiling is not a section"):
+        load_config(write(tmp_path, "tiling: 5"), ["tiling.mpp=1"])
+
+
+def test_schema_follows_the_classes() -> None:
+    classes = [{"name": "background", "color": [0, 0, 0]}, {"name": "glom", "color": [1, 2, 3]}]
+    config = parse_config({"classes": classes}, source="here")
+    assert config.schema_.names == ("background", "glom")
+
+
+def test_every_setting_has_a_description() -> None:
+    def check(section: type) -> None:
+        for key, field in section.model_fields.items():
+            inner = field.annotation
+            if hasattr(inner, "model_fields"):
+                check(inner)
+            else:
+                assert field.description, f"{section.__name__}.{key}"
+
+    check(Config)

@@ -1,0 +1,49 @@
+"""Outlines on pictures."""
+
+import numpy as np
+from shapely import Point, Polygon, box
+
+from wsiseg.draw import blend_colors, draw_outlines
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+
+
+def blank(height: int, width: int) -> np.ndarray:
+    return np.zeros((height, width, 3), dtype=np.uint8)
+
+
+def test_a_line_straddles_the_edge_it_draws() -> None:
+    drawn = draw_outlines(blank(10, 12), [(box(3, 3, 9, 7), RED)], width=2)[:, :, 0] > 0
+    expected = np.zeros((10, 12), dtype=bool)
+    expected[2:8, 2:10] = True
+    expected[4:6, 4:8] = False
+    corners = np.ix_([2, 7], [2, 9])
+    expected[corners] = drawn[corners]  # a round corner may leave out its outermost pixel
+    np.testing.assert_array_equal(drawn, expected)
+
+
+def test_holes_are_outlined_and_the_picture_is_left_alone() -> None:
+    holed = Polygon(box(2, 2, 28, 28).exterior.coords, [box(10, 10, 20, 20).exterior.coords])
+    picture = blank(30, 30)
+    drawn = draw_outlines(picture, [(holed, RED)])
+    assert drawn[10, 15].tolist() == list(RED)
+    assert drawn[15, 15].tolist() == drawn[5, 5].tolist() == [0, 0, 0]
+    assert not picture.any()
+
+
+def test_later_outlines_lie_on_top_and_none_leave_the_picture() -> None:
+    drawn = draw_outlines(blank(8, 8), [(box(-5, 4, 20, 30), RED), (Point(4, 4).buffer(1.5), BLUE)])
+    assert drawn[4, 0].tolist() == list(RED)
+    assert (drawn == BLUE).all(axis=2).sum() > 4
+
+
+def test_nothing_to_draw_changes_nothing() -> None:
+    picture = np.full((4, 5, 3), 7, dtype=np.uint8)
+    np.testing.assert_array_equal(draw_outlines(picture, []), picture)
+
+
+def test_colours_blend_where_there_is_a_label() -> None:
+    picture = np.full((1, 2, 3), 100, dtype=np.uint8)
+    label = np.array([[0, 1]], dtype=np.uint8)
+    palette = np.array([(0, 0, 0), (200, 0, 100)], dtype=np.uint8)
+    assert blend_colors(picture, label, palette, 0.5).tolist() == [[[100, 100, 100], [150, 50, 100]]]

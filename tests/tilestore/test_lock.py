@@ -1,0 +1,42 @@
+import subprocess
+import sys
+
+import pytest
+
+from wsiseg.errors import StoreLockedError
+from wsiseg.tilestore import store_lock
+
+HOLD = """
+import sys, pathlib
+from wsiseg.tilestore import store_lock
+with store_lock(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_one_writer_at_a_time(tmp_path):
+    target = tmp_path / "out" / "a.zarr"
+    with store_lock(target):
+        with pytest.raises(StoreLockedError, match=r"a\.zarr is being written by another process\. Wait"):
+            store_lock(target).__enter__()
+        with store_lock(tmp_path / "out" / "b.zarr"):
+            pass
+    with store_lock(target):
+        pass
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path):
+    target = tmp_path / "a.zarr"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(target)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with holder:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(StoreLockedError):
+            store_lock(target).__enter__()
+        holder.kill()
+        holder.wait()
+    with store_lock(target):
+        pass

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+import zarr
+from zarr.codecs import ZstdCodec
+
+from wsiseg.tilestore.layout import ZSTD_LEVEL, tiles_in_shard
+from wsiseg.tilestore.shard import encode_chunk, write_shard
+
+
+@pytest.fixture
+def tiles():
+    return np.random.default_rng(0).integers(0, 30, (11, 16, 16, 3), dtype=np.uint8)
+
+
+def make_array(path):
+    return zarr.create_array(
+        path,
+        shape=(11, 16, 16, 3),
+        chunks=(1, 16, 16, 3),
+        shards=(8, 16, 16, 3),
+        dtype="uint8",
+        compressors=ZstdCodec(level=ZSTD_LEVEL),
+        fill_value=255,
+        config={"write_empty_chunks": True},
+    )
+
+
+def test_bytes_are_those_that_zarr_writes(tmp_path, tiles):
+    make_array(tmp_path / "zarr")[...] = tiles
+    for shard, part in enumerate((tiles[:8], tiles[8:])):
+        name = f"c/{shard}/0/0/0"
+        write_shard(tmp_path / "own" / name, [encode_chunk(tile) for tile in part], 8)
+        assert (tmp_path / "own" / name).read_bytes() == (tmp_path / "zarr" / name).read_bytes()
+
+
+def test_missing_chunks_read_as_the_fill_value(tmp_path, tiles):
+    array = make_array(tmp_path / "zarr")
+    chunks = [encode_chunk(tile) if i % 3 else None for i, tile in enumerate(tiles[:8])]
+    write_shard(tmp_path / "zarr/c/0/0/0/0", chunks, 8)
+    for i in range(8):
+        assert np.array_equal(array[i], tiles[i] if i % 3 else np.full((16, 16, 3), 255))
+
+
+def test_a_shard_of_nothing_is_no_file(tmp_path):
+    target = tmp_path / "c/0"
+    write_shard(target, [b"old"], 2)
+    write_shard(target, [None, None], 2)
+    assert not target.exists()
+
+
+def test_large_tiles_make_no_large_shards():
+    assert [tiles_in_shard(side) for side in (32, 256, 512, 1024, 8192)] == [64, 64, 64, 16, 1]

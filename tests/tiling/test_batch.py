@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from wsiseg.errors import ConfigError
+from wsiseg.tiling import make_jobs
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.svs", "b.svs", "a.geojson", "marks/b.xml"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("")
+    return tmp_path
+
+
+def test_annotations_beside_a_slide_are_found(folder):
+    jobs = make_jobs([str(folder / "a.svs"), str(folder / "b.svs")])
+    assert [job.annotations for job in jobs] == [folder / "a.geojson", None]
+
+
+def test_annotations_of_a_folder_go_by_name(folder):
+    jobs = make_jobs([str(folder / "a.svs"), str(folder / "b.svs")], annotations=folder / "marks")
+    assert [job.annotations for job in jobs] == [None, folder / "marks" / "b.xml"]
+
+
+def test_an_address_has_nothing_beside_it():
+    (job,) = make_jobs(["memory://x/a.svs"])
+    assert job.annotations is None
+
+
+def test_two_slides_of_one_stem_are_refused():
+    with pytest.raises(ConfigError, match=r"x/a\.svs and y/a\.tiff would both become a\.zarr.*--out"):
+        make_jobs(["x/a.svs", "y/a.tiff"])
+
+
+@pytest.mark.parametrize("option", ["annotations", "mask"])
+def test_one_file_for_several_slides_is_refused(folder, option):
+    with pytest.raises(ConfigError, match=f"--{option} .* is one file for 2 slides"):
+        make_jobs(["a.svs", "b.svs"], **{option: folder / "a.geojson"})
+
+
+@pytest.mark.parametrize("option", ["annotations", "mask"])
+def test_a_file_that_is_not_there(option):
+    with pytest.raises(ConfigError, match=f"--{option}: no such file: none"):
+        make_jobs(["a.svs"], **{option: Path("none")})
+
+
+def test_resolutions_from_a_table(tmp_path):
+    table = tmp_path / "mpp.csv"
+    table.write_text("\ufeffslide,mpp\na.svs,0.25\nb,0.5\n/x/c.svs,1\n", encoding="utf-8")
+    jobs = make_jobs(["q/a.svs", "b.tiff", "/x/c.svs", "d.svs"], mpp_csv=table, mpp_slide=2.0)
+    assert [job.mpp_slide for job in jobs] == [0.25, 0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("text", ["slide,mpp\na,nothing\n", "slide,mpp\na,-1\n", "slide\na\n", "slide,mpp\na,nan\n"])
+def test_a_bad_table_is_refused(tmp_path, text):
+    table = tmp_path / "mpp.csv"
+    table.write_text(text)
+    with pytest.raises(ConfigError, match=r"mpp\.csv, line 2: found .*expected columns slide,mpp"):
+        make_jobs(["a.svs"], mpp_csv=table)

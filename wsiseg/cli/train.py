@@ -1,0 +1,104 @@
+"""``wsiseg train``."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import click
+
+from wsiseg.cli.console import print_outcomes, progress_bars, stdout
+from wsiseg.errors import ConfigError
+
+
+@click.command()
+@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--tiles",
+    type=click.Path(path_type=Path),
+    default=Path("tiles"),
+    show_default=True,
+    help="Folder of tile stores.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/run-NNN]")
+@click.option("--resume", is_flag=True, help="Continue the newest unfinished run, or the one of --out.")
+@click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting.")
+@click.option("--patients", type=click.Path(path_type=Path), help="CSV with columns slide,patient.")
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="Where to train.",
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads that load tiles."
+)
+def command(
+    config: Path | None,
+    tiles: Path,
+    out: Path | None,
+    resume: bool,
+    overrides: tuple[str, ...],
+    patients: Path | None,
+    device: Literal["auto", "cpu", "cuda"],
+    workers: int,
+) -> None:
+    """Train on the tiles, labelled and unlabelled.
+
+    CONFIG is a YAML file or the name of a recipe (recommended, paper, supervised). Without it, training
+    follows the recommended recipe, with the classes and the resolution of the tiles.
+
+    \b
+    wsiseg train                              # on tiles/, into runs/run-001
+    wsiseg train paper --out runs/paper
+    wsiseg train --set train.steps=2000
+    wsiseg train --resume                     # after an interruption
+    """
+    if resume and (config is not None or overrides or patients is not None):
+        raise ConfigError(
+            "--resume continues a run with its own configuration",
+            remedy="Leave out CONFIG, --set and --patients, or begin a new run without --resume",
+        )
+    from wsiseg.config import load_config
+
+    resolved = None if resume else load_config(config, overrides)
+    from wsiseg.train.run import begin_run, resume_run
+
+    with progress_bars() as progress:
+        if resolved is None:
+            result = resume_run(out, device=device, workers=workers, progress=progress)
+        else:
+            result = begin_run(
+                resolved,
+                tiles=tiles,
+                folder=out,
+                device=device,
+                workers=workers,
+                patients=patients,
+                progress=progress,
+            )
+    print_outcomes(result.outcomes, result.folder / "report.json")
+    _print_figures(result.figures)
+    stdout.print(f"did the unlabelled tiles help: {result.unlabelled_helped}")
+    stdout.print(f"run: {result.folder}   next: wsiseg predict SLIDE --run {result.folder}")
+
+
+def _print_figures(figures: Mapping[str, Any]) -> None:
+    from rich.table import Table
+
+    if not figures:
+        stdout.print("validation: none, there was no slide left for it")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("validation")
+    for heading in ("IoU", "precision", "recall", "F1"):
+        table.add_column(heading, justify="right")
+    for name, scores in figures["classes"].items():
+        table.add_row(name, *(_figure(scores[key]) for key in ("iou", "precision", "recall", "f1")))
+    table.add_row("mean", _figure(figures["mean_iou"]), "", "", _figure(figures["mean_f1"]))
+    stdout.print(table)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.3f}"

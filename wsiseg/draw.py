@@ -1,0 +1,67 @@
+"""Outlines and fills drawn on pictures: arrays and polygons in, an array out.
+
+Everything here is in the frame of the picture: pixel [row, column] covers ``[column, column + 1) x
+[row, row + 1)``, the rule of every frame of the program (see ``wsiseg.geometry``).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely import MultiPolygon, Polygon
+
+from wsiseg.geometry import Box
+from wsiseg.raster import ShapePainter
+
+Color = tuple[int, int, int]
+"""Red, green, blue, 0-255."""
+
+Outline = tuple[Polygon | MultiPolygon, Color]
+"""A shape in picture pixels and the colour to draw it in."""
+
+
+def draw_outlines(rgb: NDArray[np.uint8], outlines: Sequence[Outline], width: int = 2) -> NDArray[np.uint8]:
+    """Draw the outlines of polygons, holes included, over a picture.
+
+    A pixel takes the colour where its centre lies within half a width of the outline: the line has its
+    middle on the outline itself, at any thickness and in every direction.
+
+    Args:
+        rgb: ``(h, w, 3)`` uint8; left as it is.
+        outlines: Shapes in picture pixels with their colours, later ones on top, of at most 255 colours.
+            Parts outside the picture are cut off.
+        width: Thickness of the line, in pixels.
+
+    Returns:
+        A new ``(h, w, 3)`` uint8 array.
+    """
+    height, columns = rgb.shape[:2]
+    colors = list(dict.fromkeys(color for _, color in outlines))
+    lines = shapely.boundary(np.array([shape for shape, _ in outlines], dtype=object))
+    strokes = shapely.buffer(lines, width / 2, quad_segs=2)
+    values = [colors.index(color) + 1 for _, color in outlines]
+    drawn = ShapePainter(list(zip(strokes, values, strict=True))).paint(Box(0, 0, columns, height))
+    palette = np.array([(0, 0, 0), *colors], dtype=np.uint8)
+    return np.where((drawn > 0)[:, :, None], palette[drawn], rgb)
+
+
+def blend_colors(
+    rgb: NDArray[np.uint8], label: NDArray[np.uint8], palette: NDArray[np.uint8], opacity: float = 0.5
+) -> NDArray[np.uint8]:
+    """Lay the colours of a label map over a picture; label 0 stays clear.
+
+    Args:
+        rgb: ``(h, w, 3)`` uint8; left as it is.
+        label: ``(h, w)`` uint8, rows into ``palette``.
+        palette: ``(n, 3)`` uint8, with a row for every label that occurs.
+        opacity: 0 shows only the picture, 1 only the colours.
+
+    Returns:
+        A new ``(h, w, 3)`` uint8 array.
+    """
+    colored = label > 0
+    blended = rgb.copy()
+    mixed = (1 - opacity) * rgb[colored] + opacity * palette[label[colored]].astype(np.float64)
+    blended[colored] = np.floor(mixed + 0.5).astype(np.uint8)
+    return blended

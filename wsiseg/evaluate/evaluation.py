@@ -1,0 +1,221 @@
+"""The use case: judge the predictions of one or more slides against their truth."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsiseg.annotation import AnnotationFile
+from wsiseg.classes import ClassSchema
+from wsiseg.config import Config
+from wsiseg.errors import ConfigError
+from wsiseg.evaluate.inputs import (
+    MPP_KEY,
+    Case,
+    Side,
+    annotated_side,
+    check_exists,
+    is_mask,
+    mask_mpp,
+    mask_side,
+    noted,
+    read_file,
+    schema_of,
+)
+from wsiseg.evaluate.objectscores import ClassObjects, score_objects
+from wsiseg.evaluate.pixels import PixelCounts, count_pixels
+from wsiseg.evaluate.places import WorstPlace, worst_places
+from wsiseg.geometry import GridFrame
+from wsiseg.metrics import Scores, bootstrap_mean_interval
+from wsiseg.progress import Progress
+from wsiseg.slide import Slide
+from wsiseg.tissue import find_tissue
+
+_THUMBNAIL_PX = 1600
+
+
+@dataclass(frozen=True, eq=False)
+class SlideEvaluation:
+    """What was found on one slide.
+
+    Attributes:
+        name: File name of the slide.
+        pixels: Pixel counts, by cell.
+        objects: Object scores by class.
+        worst: Where most pixels are wrong, worst first.
+        thumbnail: ``(h, w, 3)`` uint8, of the size of ``pixels.errors``.
+    """
+
+    name: str
+    pixels: PixelCounts
+    objects: dict[str, ClassObjects]
+    worst: list[WorstPlace]
+    thumbnail: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was found on all slides together.
+
+    Attributes:
+        schema: The classes.
+        mpp: Micrometres of a counted pixel.
+        slides: One entry for each slide, in the order given.
+        notes: What is worth knowing about the comparison.
+    """
+
+    schema: ClassSchema
+    mpp: float
+    slides: tuple[SlideEvaluation, ...]
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def scores(self) -> Scores:
+        """Pixel scores from the sum of all slides' matrices."""
+        return Scores.from_confusion(sum(slide.pixels.matrix for slide in self.slides), self.schema.names)
+
+    @cached_property
+    def objects(self) -> dict[str, ClassObjects]:
+        """Object scores of all slides together."""
+        return {
+            c.name: sum((slide.objects[c.name] for slide in self.slides), ClassObjects(c.nucleus))
+            for c in self.schema.foreground
+        }
+
+    @cached_property
+    def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
+        """Bootstrap intervals over slides of the pixel scores; empty for a single slide."""
+        if len(self.slides) < 2:
+            return {}
+        return bootstrap_mean_interval([slide.pixels.matrix for slide in self.slides], self.schema.names)
+
+
+def evaluate(
+    cases: Sequence[Case],
+    config: Config,
+    *,
+    progress: Progress,
+    mpp: float | None = None,
+    mpp_slide: float | None = None,
+) -> Evaluation:
+    """Judge predictions.
+
+    Args:
+        cases: Slides with their truth and prediction.
+        config: Classes (where it names any), annotations, tissue and, for want of better, tiling.mpp.
+        progress: Told about each block.
+        mpp: Micrometres a pixel to compare at; by default what the first prediction was made at.
+        mpp_slide: Resolution of level 0, where the slides do not say.
+
+    Raises:
+        ConfigError: No cases, or predictions of different classes.
+        SlideError: A slide cannot be opened or read, or has no resolution.
+        AnnotationError: A file cannot be read, or has an unknown class.
+    """
+    if not cases:
+        raise ConfigError("nothing to evaluate", expected="a slide, its truth and its prediction")
+    for case in cases:
+        check_exists(case)
+    judge = _Judge(config, progress, mpp, mpp_slide)
+    slides = tuple(judge.judge(case) for case in cases)
+    schema, used_mpp = judge.settled
+    result = Evaluation(schema, used_mpp, slides, judge.notes)
+    if result.scores.absent:
+        absent = ", ".join(result.scores.absent)
+        result.notes.append(f"neither in the truth nor in the prediction, so in no mean: {absent}")
+    return result
+
+
+class _Judge:
+    """Judges slide after slide; the first prediction settles classes and resolution for all."""
+
+    def __init__(
+        self, config: Config, progress: Progress, mpp: float | None, mpp_slide: float | None
+    ) -> None:
+        self._config = config
+        self._progress = progress
+        self._mpp = mpp
+        self._mpp_slide = mpp_slide
+        self._schema: ClassSchema | None = None
+        self.notes: list[str] = []
+
+    @property
+    def settled(self) -> tuple[ClassSchema, float]:
+        """Classes and um/px, once a slide was judged."""
+        if self._schema is None or self._mpp is None:
+            raise RuntimeError("no slide was judged yet")
+        return self._schema, self._mpp
+
+    def judge(self, case: Case) -> SlideEvaluation:
+        with Slide.open(case.slide, mpp=self._mpp_slide) as slide:
+            prediction = None if is_mask(case.prediction) else read_file(case.prediction, slide)
+            schema, mpp = self._settle(case, prediction)
+            frame = slide.frame(mpp)
+            truth = annotated_side(read_file(case.truth, slide), schema, frame, self._config)
+            with self._prediction(case, prediction, schema, frame) as judged:
+                return self._compare(slide, truth, judged, schema, frame)
+
+    def _settle(self, case: Case, prediction: AnnotationFile | None) -> tuple[ClassSchema, float]:
+        notes = noted(prediction.annotations) if prediction else {}
+        schema = schema_of(self._config, notes, case.prediction)
+        self._schema = self._schema or schema
+        if schema.fingerprint != self._schema.fingerprint:
+            raise ConfigError(
+                f"{case.prediction}: classes differ from those of the first prediction",
+                found=", ".join(schema.names),
+                expected=", ".join(self._schema.names),
+                remedy="Evaluate it apart, or name the classes with --config",
+            )
+        if self._mpp is None:
+            self._mpp = self._native_mpp(case, notes.get(MPP_KEY))
+        return self._schema, self._mpp
+
+    def _native_mpp(self, case: Case, note: str | None) -> float:
+        if is_mask(case.prediction):
+            return mask_mpp(case.prediction)
+        try:
+            return self._config.tiling.mpp if note is None else float(note)
+        except ValueError as err:
+            raise ConfigError(
+                f"{case.prediction}: its metadata {MPP_KEY!r}",
+                found=repr(note),
+                expected="a number",
+                remedy="Give the resolution with --mpp",
+            ) from err
+
+    @contextmanager
+    def _prediction(
+        self, case: Case, file: AnnotationFile | None, schema: ClassSchema, frame: GridFrame
+    ) -> Iterator[Side]:
+        if file is None:
+            with mask_side(case.prediction, schema, frame) as side:
+                yield side
+        else:
+            yield annotated_side(file, schema, frame, self._config)
+
+    def _compare(
+        self, slide: Slide, truth: Side, prediction: Side, schema: ClassSchema, frame: GridFrame
+    ) -> SlideEvaluation:
+        thumbnail, (down_x, down_y) = slide.thumbnail(_THUMBNAIL_PX)
+        resolution, options = slide.resolution, self._config.tissue
+        tissue = find_tissue(
+            thumbnail,
+            (resolution.mpp_x * down_x, resolution.mpp_y * down_y),
+            min_area_um2=options.min_area_um2,
+            max_hole_um2=options.max_hole_um2,
+        )
+        if truth.regions:
+            self.notes.append(f"{slide.name}: only its {len(truth.regions)} annotated regions count")
+        pixels = count_pixels(
+            truth, prediction, tissue, frame, len(schema), progress=self._progress, name=slide.name
+        )
+        return SlideEvaluation(
+            name=slide.name,
+            pixels=pixels,
+            objects=score_objects(truth, prediction, schema, resolution),
+            worst=worst_places(pixels, frame, schema),
+            thumbnail=thumbnail,
+        )

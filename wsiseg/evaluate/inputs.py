@@ -1,0 +1,241 @@
+"""What is compared: a slide, its truth and its prediction, read and brought into one frame."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely import MultiPolygon, Polygon
+
+from wsiseg.annotation import Annotation, AnnotationFile, Classified, classify, read_annotations
+from wsiseg.classes import IGNORE_INDEX, ClassSchema
+from wsiseg.config import Config
+from wsiseg.errors import AnnotationParseError, ConfigError, SlideOpenError
+from wsiseg.geometry import Box, GridFrame
+from wsiseg.labelimage import SUFFIXES, LabelImage
+from wsiseg.raster import ShapePainter
+from wsiseg.slide import Slide
+from wsiseg.trace import EdgeTracer
+
+CLASSES_KEY = "wsiseg_classes"
+"""Metadata key under which ``predict`` notes its class schema, as JSON."""
+
+MPP_KEY = "wsiseg_mpp"
+"""Metadata key under which ``predict`` notes the um/px that it worked at."""
+
+_BAND_PX = 512
+
+log = logging.getLogger(__name__)
+
+Shapes = Mapping[str, list[Polygon | MultiPolygon]]
+"""Class name -> outlines in level-0 pixels."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One slide with the file that is right and the file that is judged."""
+
+    slide: Path
+    truth: Path
+    prediction: Path
+
+
+class LabelSource(Protocol):
+    """Labels of any part of a slide."""
+
+    def paint(self, box_gr: Box) -> NDArray[np.uint8]:
+        """Labels of a box, uint8 ``(h, w)``."""
+
+    def touching(self, boxes_gr: Sequence[Box]) -> NDArray[np.bool_]:
+        """Which of the boxes may hold labels other than background, bool ``(n,)``."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """Truth or prediction.
+
+    Attributes:
+        source: Its labels, in the grid frame.
+        shapes: Its objects by class, a container whole.
+        regions: Areas that were annotated exhaustively; empty where that is the whole slide.
+        ignored: Areas about which nothing is known.
+    """
+
+    source: LabelSource
+    shapes: Shapes
+    regions: list[Polygon | MultiPolygon]
+    ignored: list[Polygon | MultiPolygon]
+
+
+def is_mask(path: Path) -> bool:
+    """Whether a prediction is a label mask by its name."""
+    return path.suffix.lower() in SUFFIXES
+
+
+def read_file(path: Path, slide: Slide) -> AnnotationFile:
+    """Read annotations into the full plane of a slide; what was mended is logged.
+
+    Raises:
+        AnnotationParseError: No such file, or not one of the formats.
+    """
+    file = read_annotations(path, origin_l0=slide.origin_qupath)
+    if file.report.repaired or file.report.dropped:
+        log.warning("%s: %s", path, file.report.summary())
+    return file
+
+
+def noted(annotations: Sequence[Annotation]) -> Mapping[str, str]:
+    """What ``predict`` noted in its output: the metadata of the first object that has any of ours."""
+    return next((a.metadata for a in annotations if CLASSES_KEY in a.metadata), {})
+
+
+def schema_of(config: Config, notes: Mapping[str, str], source: Path) -> ClassSchema:
+    """The classes to judge by: the configuration's where it names any, else the prediction's own.
+
+    Raises:
+        ConfigError: The prediction notes classes that cannot be read.
+    """
+    if "classes" in config.model_fields_set or CLASSES_KEY not in notes:
+        return config.schema_
+    try:
+        return ClassSchema.from_json(json.loads(notes[CLASSES_KEY]))
+    except (ValueError, KeyError, TypeError) as err:
+        raise ConfigError(
+            f"{source}: its metadata {CLASSES_KEY!r} does not name classes",
+            remedy="Name them with --config",
+        ) from err
+
+
+def annotated_side(file: AnnotationFile, schema: ClassSchema, frame: GridFrame, config: Config) -> Side:
+    """A side from annotations.
+
+    Containers are painted before what they contain, then areas that are outlined as background, and last
+    the ignored ones.
+
+    Raises:
+        UnknownClassError: A class that is not in the schema.
+    """
+    options = config.annotations
+    found = classify(
+        file.annotations,
+        schema,
+        mapping=options.mapping,
+        region_prefix=options.region_prefix,
+        ignore_class=options.ignore_class,
+    )
+    return Side(
+        source=painter_of(found, schema, frame),
+        shapes={
+            c.name: [item.polygon for item, name in found.objects if name == c.name]
+            for c in schema.foreground
+        },
+        regions=[item.polygon for item in found.regions],
+        ignored=[item.polygon for item in found.ignored],
+    )
+
+
+def painter_of(found: Classified, schema: ClassSchema, frame: GridFrame) -> ShapePainter:
+    """Annotations as label maps of the grid frame."""
+    order = [*schema.paint_order(), schema.names[0]]
+    objects = sorted(found.objects, key=lambda item: order.index(item[1]))
+    outlines = [*(item.polygon for item, _ in objects), *(item.polygon for item in found.ignored)]
+    labels = [*(schema.index(name) for _, name in objects), *(IGNORE_INDEX for _ in found.ignored)]
+    return ShapePainter(list(zip(to_grid(outlines, frame), labels, strict=True)))
+
+
+def to_grid(outlines: Sequence[Polygon | MultiPolygon], frame: GridFrame) -> list[Any]:
+    """Outlines from level 0 to the grid frame."""
+    moved = shapely.transform(np.array(outlines, dtype=object), frame.points_to_gr)
+    return list(np.atleast_1d(moved))
+
+
+class MaskSource:
+    """A label mask as a ``LabelSource``; checks that it fits the slide and the classes."""
+
+    def __init__(self, image: LabelImage, schema: ClassSchema) -> None:
+        self._image = image
+        self._classes = len(schema)
+
+    def paint(self, box_gr: Box) -> NDArray[np.uint8]:
+        """Labels of a box.
+
+        Raises:
+            AnnotationParseError: A label that no class has.
+        """
+        label = self._image.read(box_gr)
+        highest = int(label[label != IGNORE_INDEX].max(initial=0))
+        if highest >= self._classes:
+            raise AnnotationParseError(
+                str(self._image.path),
+                found=f"label {highest}",
+                expected=f"labels of {self._classes} classes",
+                remedy="Name the classes of the mask with --config",
+            )
+        return label
+
+    def touching(self, boxes_gr: Sequence[Box]) -> NDArray[np.bool_]:
+        """A mask may hold something anywhere."""
+        return np.ones(len(boxes_gr), dtype=bool)
+
+
+@contextmanager
+def mask_side(path: Path, schema: ClassSchema, frame: GridFrame) -> Iterator[Side]:
+    """A side from a label mask; objects are the connected areas of each class, a container whole.
+
+    Raises:
+        AnnotationParseError: Not a label mask, or not of this slide at this resolution.
+    """
+    with LabelImage(path) as image:
+        if image.size_gr != frame.size_gr:
+            raise AnnotationParseError(
+                f"{path} is not a mask of this slide at {frame.mpp:g} um/px",
+                found="{} x {} px".format(*image.size_gr),
+                expected="{} x {} px".format(*frame.size_gr),
+            )
+        source = MaskSource(image, schema)
+        yield Side(source, _traced(source, schema, frame), [], [])
+
+
+def mask_mpp(path: Path) -> float:
+    """The um/px that a mask's OME metadata names.
+
+    Raises:
+        ConfigError: It names none.
+    """
+    with LabelImage(path) as image:
+        if image.mpp is None:
+            raise ConfigError(f"{path} does not say its um/px", remedy="Give it with --mpp")
+        return image.mpp
+
+
+def _traced(source: LabelSource, schema: ClassSchema, frame: GridFrame) -> Shapes:
+    width, height = frame.size_gr
+    tracers = {tissue_class.name: EdgeTracer(width) for tissue_class in schema.foreground}
+    for y in range(0, height, _BAND_PX):
+        band = source.paint(Box(0, y, width, min(height, y + _BAND_PX)))
+        for name, tracer in tracers.items():
+            tracer.add(schema.whole_mask(band, name))
+    return {
+        name: list(shapely.transform(tracer.polygons(), frame.points_to_l0))
+        for name, tracer in tracers.items()
+    }
+
+
+def check_exists(case: Case) -> None:
+    """Look for all three files before any work is done.
+
+    Raises:
+        SlideOpenError: There is no such slide.
+        AnnotationParseError: There is no such truth or prediction.
+    """
+    if "://" not in str(case.slide) and not case.slide.exists():
+        raise SlideOpenError(f"no such slide: {case.slide}")
+    for role, path in (("truth", case.truth), ("prediction", case.prediction)):
+        if not path.is_file():
+            raise AnnotationParseError(f"no such {role}: {path}")

@@ -1,0 +1,7 @@
+"""Whole-slide images: the only package that imports OpenSlide, tiffslide and imagecodecs."""
+
+from wsiseg.slide.opening import BackendName
+from wsiseg.slide.protocol import Level, RegionReader
+from wsiseg.slide.slide import Slide
+
+__all__ = ["BackendName", "Level", "RegionReader", "Slide"]

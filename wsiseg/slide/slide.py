@@ -1,0 +1,291 @@
+"""An open slide: one class and one contract, whatever decodes the file."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import astuple
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsiseg.errors import SlideReadError
+from wsiseg.geometry import Box, GridFrame, Resolution
+from wsiseg.slide.opening import BackendName, fingerprint, name_of, open_backend
+from wsiseg.slide.properties import bounds_of, objective_of, origin_qupath_of, resolution_of
+from wsiseg.slide.protocol import Level, RegionError
+from wsiseg.slide.resample import area_average
+
+_BAND_PIXELS = 1 << 24
+"""Pixels of a level that are held at a time; a larger region is resampled band by band."""
+_UNREADABLE_PIXELS = 256
+"""A damaged region is narrowed down to pieces of this side."""
+
+
+class Slide:
+    """An open slide; make one with ``Slide.open``.
+
+    A context manager. Pickling keeps the path and the options, and opens the file again where it is
+    unpickled, so a slide can be handed to worker processes. Threads may read from one slide at once.
+
+    Attributes:
+        path: As it was given; an absolute path is not made of it.
+        name: File name.
+        stem: File name without its suffix, the name that outputs get.
+        levels: The pyramid, largest first.
+    """
+
+    def __init__(self, path: str, *, mpp: float | None = None, backend: BackendName = "auto") -> None:
+        self.path = path
+        self.name, self.stem = name_of(path)
+        self._mpp = mpp
+        self._choice: BackendName = backend
+        self._backend = open_backend(path, backend)
+        self.levels: tuple[Level, ...] = self._backend.levels
+
+    @classmethod
+    def open(cls, path: str | Path, *, mpp: float | None = None, backend: BackendName = "auto") -> Self:
+        """Open a slide.
+
+        Args:
+            path: A file, or an fsspec address such as ``s3://bucket/slide.svs``.
+            mpp: Micrometres per pixel of level 0, where the file does not say or is wrong.
+            backend: What decodes it: ``auto`` takes the fastest that is sure to be right.
+
+        Raises:
+            SlideOpenError: No such file, not a slide, broken, or not one for this backend.
+        """
+        return cls(str(path), mpp=mpp, backend=backend)
+
+    @property
+    def vendor(self) -> str:
+        """Who made the file, in OpenSlide's words: ``aperio``, ``hamamatsu``, ``generic-tiff`` ..."""
+        return self._backend.vendor
+
+    @property
+    def backend(self) -> str:
+        """What decodes the file: ``direct``, ``openslide``, ``tiffslide`` or ``tifffile``."""
+        return self._backend.name
+
+    @property
+    def properties(self) -> Mapping[str, str]:
+        """All metadata, named as OpenSlide names it."""
+        return self._backend.properties
+
+    @property
+    def size_l0(self) -> tuple[int, int]:
+        """``(width, height)`` of level 0."""
+        return self.levels[0].size
+
+    @property
+    def box_l0(self) -> Box:
+        """The whole plane."""
+        return Box(0, 0, *self.size_l0)
+
+    @property
+    def resolution(self) -> Resolution:
+        """Size of a level-0 pixel.
+
+        Raises:
+            ResolutionError: The file does not say, or says something implausible, and no mpp was given.
+        """
+        return resolution_of(self.name, self.properties, self._mpp)
+
+    @property
+    def objective(self) -> float | None:
+        """Power of the objective, where the file says."""
+        return objective_of(self.properties)
+
+    @property
+    def bounds_l0(self) -> Box:
+        """The part of the plane that was scanned (MIRAX, SCN); elsewhere all of it."""
+        return bounds_of(self.properties, self.size_l0)
+
+    @property
+    def origin_qupath(self) -> tuple[int, int]:
+        """The level-0 point that QuPath calls (0, 0)."""
+        return origin_qupath_of(self.properties)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hex digits of the content; the same whatever the file is called and wherever it lies."""
+        return fingerprint(self.path)
+
+    def frame(self, mpp: float) -> GridFrame:
+        """The grid frame of this slide at ``mpp`` um/px.
+
+        Raises:
+            ResolutionError: As ``resolution``.
+        """
+        return GridFrame.of(self.size_l0, self.resolution, mpp)
+
+    def read(
+        self, box_l0: Box, size: tuple[int, int], *, unreadable: list[Box] | None = None
+    ) -> NDArray[np.uint8]:
+        """RGB of a level-0 box, resampled to ``size``.
+
+        Taken from the smallest level that is no coarser than wanted, each output pixel the mean of the
+        area under it. Asked for at its own size, level 0 comes back bit for bit.
+
+        Args:
+            box_l0: Any box that is not empty; it may reach past the slide.
+            size: ``(width, height)`` of the result.
+            unreadable: Where given, what cannot be decoded is left white and its level-0 boxes are added
+                here, instead of raising: for overviews, whose reader must be told.
+
+        Returns:
+            uint8 ``(height, width, 3)``: white off the slide and where the file stores nothing.
+
+        Raises:
+            ValueError: An empty box or size.
+            SlideReadError: A part cannot be decoded. The slide stays usable.
+        """
+        if box_l0.is_empty or min(size) < 1:
+            raise ValueError(f"nothing to read: {box_l0} as {size}")
+        if size == (box_l0.width, box_l0.height):
+            return self._read_level(0, box_l0, unreadable)
+        factor = (box_l0.width / size[0], box_l0.height / size[1])
+        level = self._level_for(min(factor))
+        scale_x, scale_y = self.levels[level].scale
+        start, step = (box_l0.x0 / scale_x, box_l0.y0 / scale_y), (factor[0] / scale_x, factor[1] / scale_y)
+        rows = max(1, int(_BAND_PIXELS / (step[1] * max(1.0, step[0]) * size[0])))
+        if rows >= size[1]:
+            return self._read_resampled(level, start, step, size, unreadable)
+        image = np.empty((size[1], size[0], 3), dtype=np.uint8)
+        for row in range(0, size[1], rows):
+            height = min(rows, size[1] - row)
+            corner = (start[0], start[1] + row * step[1])
+            part = (size[0], height)
+            image[row : row + height] = self._read_resampled(level, corner, step, part, unreadable)
+        return image
+
+    def thumbnail(
+        self, max_side: int = 2048, *, unreadable: list[Box] | None = None
+    ) -> tuple[NDArray[np.uint8], tuple[float, float]]:
+        """The whole plane, its longer side at most ``max_side`` pixels; never magnified.
+
+        Args:
+            max_side: Of the result, in pixels.
+            unreadable: As for ``read``.
+
+        Returns:
+            uint8 ``(h, w, 3)`` and the level-0 pixels that one of its pixels measures, (x, y).
+
+        Raises:
+            SlideReadError: A part cannot be decoded.
+        """
+        width, height = self.size_l0
+        shrink = max(1.0, max(width, height) / max_side)
+        size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
+        return self.read(self.box_l0, size, unreadable=unreadable), (width / size[0], height / size[1])
+
+    def _level_for(self, factor: float) -> int:
+        """The smallest level that is no coarser than ``factor``, give or take a thousandth."""
+        fine_enough = [i for i, level in enumerate(self.levels) if max(level.scale) <= factor * 1.001]
+        return max(fine_enough, key=lambda i: self.levels[i].downsample, default=0)
+
+    def _read_resampled(
+        self,
+        level: int,
+        start: tuple[float, float],
+        step: tuple[float, float],
+        size: tuple[int, int],
+        unreadable: list[Box] | None,
+    ) -> NDArray[np.uint8]:
+        (x0, x1), (y0, y1) = (_span(*axis) for axis in zip(start, step, size, strict=True))
+        image = self._read_level(level, Box(x0, y0, x1, y1), unreadable)
+        return area_average(image, size, (start[0] - x0, start[1] - y0), step)
+
+    def _read_level(self, level: int, box_lv: Box, unreadable: list[Box] | None) -> NDArray[np.uint8]:
+        """A box of one level, reaching anywhere: white off the slide."""
+        width, height = self.levels[level].size
+        inside = box_lv.intersection(Box(0, 0, width, height))
+        if inside == box_lv:
+            return self._decode(level, box_lv, unreadable)
+        image = np.full((box_lv.height, box_lv.width, 3), 255, dtype=np.uint8)
+        if not inside.is_empty:
+            image[inside.slices((box_lv.x0, box_lv.y0))] = self._decode(level, inside, unreadable)
+            self._extend(image, level, box_lv, inside)
+        return image
+
+    def _extend(self, image: NDArray[np.uint8], level: int, box_lv: Box, inside: Box) -> None:
+        """Repeat the last column and row where a level stops short of the slide it shows.
+
+        A level of half the size drops an odd last column; white there would be a line that no slide has.
+        """
+        (width, height), (scale_x, scale_y) = self.levels[level].size, self.levels[level].scale
+        right = min(box_lv.x1, math.ceil(self.size_l0[0] / scale_x - 1e-6))
+        below = min(box_lv.y1, math.ceil(self.size_l0[1] / scale_y - 1e-6))
+        rows, columns = inside.slices((box_lv.x0, box_lv.y0))
+        if inside.x1 == width < right:
+            last = columns.stop
+            image[rows, last : right - box_lv.x0] = image[rows, last - 1 : last]
+        if inside.y1 == height < below:
+            last = rows.stop
+            image[last : below - box_lv.y0, : max(0, right - box_lv.x0)] = image[
+                last - 1 : last, : max(0, right - box_lv.x0)
+            ]
+
+    def _decode(self, level: int, box_lv: Box, unreadable: list[Box] | None) -> NDArray[np.uint8]:
+        try:
+            return self._backend.read(level, box_lv)
+        except RegionError as err:
+            scale = self.levels[level].scale
+            box_l0 = Box(*(round(edge * scale[i % 2]) for i, edge in enumerate(astuple(box_lv))))
+            if unreadable is None:
+                raise SlideReadError(
+                    f"{self.path}: cannot read {box_l0.width} x {box_l0.height} px at "
+                    f"({box_l0.x0}, {box_l0.y0}) of level 0",
+                    found=str(err),
+                ) from err
+            if max(box_lv.width, box_lv.height) <= _UNREADABLE_PIXELS:
+                unreadable.append(box_l0)
+                return np.full((box_lv.height, box_lv.width, 3), 255, dtype=np.uint8)
+            return self._decode_quarters(level, box_lv, unreadable)
+
+    def _decode_quarters(self, level: int, box_lv: Box, unreadable: list[Box]) -> NDArray[np.uint8]:
+        """What can be read of a box that cannot be read as a whole."""
+        image = np.empty((box_lv.height, box_lv.width, 3), dtype=np.uint8)
+        columns = _halves(box_lv.x0, box_lv.x1)
+        for y0, y1 in _halves(box_lv.y0, box_lv.y1):
+            for x0, x1 in columns:
+                quarter = Box(x0, y0, x1, y1)
+                image[quarter.slices((box_lv.x0, box_lv.y0))] = self._decode(level, quarter, unreadable)
+        return image
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, err: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _reopen, (self.path, self._mpp, self._choice)
+
+    def __repr__(self) -> str:
+        return f"Slide({self.path!r}, {self.size_l0[0]} x {self.size_l0[1]}, {self.backend})"
+
+
+def _reopen(path: str, mpp: float | None, backend: BackendName) -> Slide:
+    return Slide(path, mpp=mpp, backend=backend)
+
+
+def _halves(start: int, stop: int) -> list[tuple[int, int]]:
+    """A span cut in two, unless it is short already."""
+    middle = (start + stop) // 2
+    return [(start, middle), (middle, stop)] if stop - start > _UNREADABLE_PIXELS else [(start, stop)]
+
+
+def _span(start: float, step: float, count: int) -> tuple[int, int]:
+    """Input pixels that ``area_average`` looks at for ``count`` output pixels, as a half-open span."""
+    margin = max(0.0, (1.0 - step) / 2)
+    # The slack keeps a factor like 2.0000000001 from reading a column of which nothing is used.
+    return math.floor(start - margin + 1e-6), math.ceil(start + count * step + margin - 1e-6)

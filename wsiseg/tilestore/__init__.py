@@ -1,0 +1,34 @@
+"""The tile store: the only package that imports zarr.
+
+``TileStore`` reads the tiles of one slide, ``StoreWriter`` makes them, and ``MaskStore`` holds
+whole-slide masks on disk.
+"""
+
+from wsiseg.tilestore.layout import FORMAT_VERSION, STORE_SUFFIX, StoreHeader
+from wsiseg.tilestore.lock import store_lock
+from wsiseg.tilestore.masks import MaskStore
+from wsiseg.tilestore.reader import TileStore, open_header
+from wsiseg.tilestore.writer import (
+    EncodedTile,
+    StorePlan,
+    StoreWriter,
+    discard_partial,
+    encode_tile,
+    partial_path,
+)
+
+__all__ = [
+    "FORMAT_VERSION",
+    "STORE_SUFFIX",
+    "EncodedTile",
+    "MaskStore",
+    "StoreHeader",
+    "StorePlan",
+    "StoreWriter",
+    "TileStore",
+    "discard_partial",
+    "encode_tile",
+    "open_header",
+    "partial_path",
+    "store_lock",
+]

@@ -1,0 +1,56 @@
+"""One writer a store: a lock that the operating system lets go of when its holder dies."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from wsiseg.errors import StoreLockedError
+from wsiseg.files import as_output_error
+
+
+@contextmanager
+def store_lock(target: Path) -> Iterator[None]:
+    """Hold the lock of a store, which lies beside it as ``.<name>.lock`` while it is held.
+
+    Raises:
+        StoreLockedError: Another process, or another thread, holds it.
+        OutputError: The folder cannot be written.
+    """
+    path = target.parent / f".{target.name}.lock"
+    with as_output_error(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle = _acquire(path)
+    if handle is None:
+        raise StoreLockedError(
+            f"{target} is being written by another process",
+            remedy="Wait for it, or give another folder with --out",
+        )
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        os.close(handle)
+
+
+def _acquire(path: Path) -> int | None:
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        # The holder before may have removed the file between our open and our lock: then what we hold
+        # is nobody's lock, and the next process would make a new file.
+        if _is_file(handle, path):
+            return handle
+        os.close(handle)
+
+
+def _is_file(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except FileNotFoundError:
+        return False

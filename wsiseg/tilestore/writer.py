@@ -1,0 +1,287 @@
+"""Writing a tile store so that it can be interrupted at any moment.
+
+A store grows in ``.<stem>.zarr.partial`` beside its place::
+
+    key             what is being made, written last of what is there at the start
+    journal.jsonl   one line for each finished shard
+    store/          the zarr group
+
+A shard counts once its line is in the journal, whatever files lie there, so a shard that was cut short
+is simply written again. At the end the store gets its small arrays and its marker of completeness, and
+is moved into its place. Nothing that is written depends on how often that took.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from zarr.codecs import ZstdCodec
+
+from wsiseg.classes import IGNORE_INDEX
+from wsiseg.files import PARTIAL_SUFFIX, as_output_error
+from wsiseg.tilestore.layout import ATTRIBUTES, ZSTD_LEVEL, StoreHeader, tiles_in_shard
+from wsiseg.tilestore.shard import encode_chunk, write_shard
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedTile:
+    """One tile, compressed and ready to write; made in a worker thread with ``encode_tile``.
+
+    Attributes:
+        readable: Whether the slide could be read there.
+        image: The compressed image; None where unreadable, or where the image is there already.
+        label: The compressed label map; None where nothing in it is labelled.
+        class_pixels: Pixels of each class.
+    """
+
+    readable: bool
+    image: bytes | None
+    label: bytes | None
+    class_pixels: tuple[int, ...]
+
+
+def encode_tile(
+    image: NDArray[np.uint8] | None,
+    label: NDArray[np.uint8] | None,
+    classes: int,
+    *,
+    readable: bool = True,
+) -> EncodedTile:
+    """Compress a tile.
+
+    Args:
+        image: ``(T, T, 3)``; None where the slide is unreadable, or where the store keeps its image.
+        label: ``(T, T)``; None where nothing is labelled.
+        classes: Number of classes, the background included.
+        readable: Whether the slide could be read there.
+    """
+    if label is None or not readable:
+        counts, label = np.zeros(classes, dtype=np.int64), None
+    else:
+        counts = np.bincount(label.reshape(-1), minlength=IGNORE_INDEX + 1)[:classes]
+    return EncodedTile(
+        readable=readable,
+        image=encode_chunk(image) if image is not None and readable else None,
+        label=encode_chunk(label) if label is not None and counts.any() else None,
+        class_pixels=tuple(map(int, counts)),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class StorePlan:
+    """The tiles that a store shall hold, in its order.
+
+    Attributes:
+        indices: int64 ``(n,)``, indices in ``header.grid``, ascending.
+        tissue_share: float32 ``(n,)``.
+    """
+
+    header: StoreHeader
+    indices: NDArray[np.int64]
+    tissue_share: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+
+class StoreWriter:
+    """Writes one store; the caller holds its ``store_lock``.
+
+    Begin one with ``StoreWriter.begin``, give it every pending shard, then ``publish``.
+
+    Attributes:
+        has_images: Whether all images are there already, so that only labels are to be made.
+    """
+
+    def __init__(
+        self, target: Path, plan: StorePlan, finished: dict[int, "_Line"], *, has_images: bool
+    ) -> None:
+        self.has_images = has_images
+        self._target = target
+        self._plan = plan
+        self._store = partial_path(target) / "store"
+        self._journal = partial_path(target) / "journal.jsonl"
+        self._finished = finished
+        self._per_shard = tiles_in_shard(plan.header.tile_px)
+
+    @classmethod
+    def begin(cls, target: Path, plan: StorePlan, *, images_from: Path | None = None) -> Self:
+        """Begin a store, or go on where an interrupted run with the same content key stopped.
+
+        Args:
+            target: Where the finished store shall be.
+            plan: What it shall hold.
+            images_from: A finished store with the same images, whose files are used again.
+
+        Raises:
+            OutputError: The folder cannot be written, or the disk is full.
+        """
+        with as_output_error(target):
+            partial = partial_path(target)
+            key = f"{plan.header.key} {'labels only' if images_from else 'all'}"
+            if _text(partial / "key") != key:
+                shutil.rmtree(partial, ignore_errors=True)
+                _lay_out(partial / "store", plan, images_from)
+                (partial / "journal.jsonl").write_text("")
+                (partial / "key").write_text(key)
+            finished = _read_journal(partial / "journal.jsonl", len(plan.header.schema))
+            # A last line that was cut short must not swallow the one written next.
+            (partial / "journal.jsonl").write_text("".join(map(_Line.dump, finished.values())))
+        return cls(target, plan, finished, has_images=images_from is not None)
+
+    def pending(self) -> Iterator[tuple[int, range]]:
+        """Shards still to be written, each with its tiles as positions in the plan."""
+        for shard in range(-(-len(self._plan) // self._per_shard)):
+            if shard not in self._finished:
+                begin = shard * self._per_shard
+                yield shard, range(begin, min(begin + self._per_shard, len(self._plan)))
+
+    def write(self, shard: int, tiles: Sequence[EncodedTile]) -> None:
+        """Write one shard and note it in the journal.
+
+        Args:
+            shard: As ``pending`` gave it.
+            tiles: Its tiles, all of them, in order.
+
+        Raises:
+            OutputError: The disk is full.
+        """
+        with as_output_error(self._target):
+            if not self.has_images:
+                chunks = [tile.image for tile in tiles]
+                write_shard(self._store / f"images/c/{shard}/0/0/0", chunks, self._per_shard)
+            chunks = [tile.label for tile in tiles]
+            write_shard(self._store / f"labels/c/{shard}/0/0", chunks, self._per_shard)
+            line = _Line(shard, [tile.readable for tile in tiles], [list(t.class_pixels) for t in tiles])
+            with self._journal.open("a") as journal:
+                journal.write(line.dump())
+        self._finished[shard] = line
+
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """The arrays with one entry a tile, by name; every shard must have been written."""
+        lines = [self._finished[shard] for shard in sorted(self._finished)]
+        class_pixels = np.array([row for line in lines for row in line.class_pixels], dtype=np.int64)
+        grid = self._plan.header.grid
+        boxes = [grid[int(index)].read for index in self._plan.indices]
+        return {
+            "index": self._plan.indices,
+            "boxes": np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes], dtype=np.int32),
+            "tissue_share": self._plan.tissue_share,
+            "class_pixels": class_pixels,
+            "labelled": np.any(class_pixels, axis=1).astype(bool),
+            "readable": np.array([flag for line in lines for flag in line.readable], dtype=bool),
+        }
+
+    def publish(self) -> None:
+        """Finish the store and move it into its place, over an older one.
+
+        Raises:
+            OutputError: The disk is full, or the folder cannot be written.
+        """
+        with as_output_error(self._target):
+            group = zarr.open_group(self._store, mode="r+", zarr_format=3)
+            for name, values in self.columns().items():
+                _create(group, name, values.shape, values.shape, values.dtype.str)[...] = values
+            group.attrs[ATTRIBUTES] = {**self._plan.header.to_json(), "complete": True}
+            _replace(self._store, self._target, partial_path(self._target) / "old")
+            discard_partial(self._target)
+
+
+def partial_path(target: Path) -> Path:
+    """Where an unfinished store lies."""
+    return target.parent / f".{target.name}{PARTIAL_SUFFIX}"
+
+
+def discard_partial(target: Path) -> None:
+    """Remove what an interrupted run left of a store."""
+    shutil.rmtree(partial_path(target), ignore_errors=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """What the journal keeps of a finished shard."""
+
+    shard: int
+    readable: list[bool]
+    class_pixels: list[list[int]]
+
+    def dump(self) -> str:
+        return json.dumps([self.shard, self.readable, self.class_pixels]) + "\n"
+
+
+def _read_journal(path: Path, classes: int) -> dict[int, _Line]:
+    finished = {}
+    for text in path.read_text().splitlines():
+        try:
+            line = _Line(*json.loads(text))
+        except (ValueError, TypeError):
+            break
+        if len(line.readable) == len(line.class_pixels) and all(
+            len(row) == classes for row in line.class_pixels
+        ):
+            finished[line.shard] = line
+    return finished
+
+
+def _lay_out(store: Path, plan: StorePlan, images_from: Path | None) -> None:
+    """Write the metadata of the group and its two large arrays."""
+    count, side = len(plan), plan.header.tile_px
+    shard = tiles_in_shard(side)
+    group = zarr.create_group(store, zarr_format=3)
+    _create(group, "images", (count, side, side, 3), (1, side, side, 3), "|u1", shard=shard, fill=255)
+    _create(group, "labels", (count, side, side), (1, side, side), "|u1", shard=shard, fill=IGNORE_INDEX)
+    if images_from is not None and (images_from / "images" / "c").is_dir():
+        shutil.copytree(images_from / "images" / "c", store / "images" / "c", copy_function=_link)
+
+
+def _create(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: str,
+    *,
+    shard: int | None = None,
+    fill: int = 0,
+) -> "zarr.Array[Any]":
+    array: zarr.Array[Any] = group.create_array(
+        name,
+        shape=shape,
+        chunks=chunks,
+        shards=None if shard is None else (shard, *chunks[1:]),
+        dtype=dtype,
+        compressors=ZstdCodec(level=ZSTD_LEVEL),
+        fill_value=fill,
+        overwrite=True,
+        config={"write_empty_chunks": True},
+    )
+    return array
+
+
+def _link(source: str, target: str) -> None:
+    """Share a file that is never changed again, or copy it where the file system cannot share."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _replace(store: Path, target: Path, aside: Path) -> None:
+    if target.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        target.replace(aside)
+    store.replace(target)
+
+
+def _text(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return None

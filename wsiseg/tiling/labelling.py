@@ -1,0 +1,103 @@
+"""From the annotations of a slide to the label map of any box of its grid."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from wsiseg.annotation import Annotation, Classified
+from wsiseg.classes import IGNORE_INDEX, ClassSchema
+from wsiseg.geometry import Box, GridFrame
+from wsiseg.raster import Shape, ShapePainter
+
+LabelledBy = Literal["nothing", "regions", "slide", "tiles"]
+"""What makes a pixel labelled: a region drawn around it, being on the slide, its tile holding an object."""
+
+
+def choose_mode(classified: Classified, wanted: Literal["auto", "regions", "slide", "tiles"]) -> LabelledBy:
+    """What ``auto`` means for these annotations: regions where there are any, else the whole slide.
+
+    A file without a single object or region says nothing about the slide, so ``auto`` takes the slide as
+    unlabelled; that a slide is all background has to be said with ``annotations.labelled: slide``.
+    """
+    if wanted != "auto":
+        return wanted
+    if classified.regions:
+        return "regions"
+    return "slide" if classified.objects else "nothing"
+
+
+class Labeller:
+    """Label maps of one slide.
+
+    Classes are painted containers first (``ClassSchema.paint_order``), so the inner class wins; areas of
+    the ignore class are painted over everything. Outside the labelled area, and off the slide, the label
+    is ``IGNORE_INDEX``. Threads may share one.
+
+    Args:
+        classified: The annotations, in level-0 coordinates.
+        schema: Gives indices and paint order.
+        frame: The grid frame in which labels are asked for.
+        mode: What makes a pixel labelled.
+    """
+
+    def __init__(
+        self, classified: Classified, schema: ClassSchema, frame: GridFrame, mode: LabelledBy
+    ) -> None:
+        self.mode = mode
+        self._frame = frame
+        self._objects = ShapePainter(_objects(classified, schema, frame))
+        self._ignored = ShapePainter(_shapes(classified.ignored, frame, 1))
+        self._regions = ShapePainter(_shapes(classified.regions, frame, 1))
+
+    def annotated(self, boxes_gr: Sequence[Box]) -> NDArray[np.bool_]:
+        """Which boxes an object or a region reaches into, bool ``(n,)``."""
+        return self._objects.touching(boxes_gr) | self._regions.touching(boxes_gr)
+
+    def label(self, box_gr: Box) -> NDArray[np.uint8] | None:
+        """The label map of a box, uint8 ``(height, width)``, or None where nothing in it is labelled."""
+        labelled = self._labelled_area(box_gr)
+        if labelled is None or not labelled.any():
+            return None
+        label = self._objects.paint(box_gr)
+        label[~labelled] = IGNORE_INDEX
+        return label
+
+    def _labelled_area(self, box_gr: Box) -> NDArray[np.bool_] | None:
+        if self.mode == "nothing" or (self.mode == "tiles" and not self._objects.touching([box_gr])[0]):
+            return None
+        labelled = np.zeros((box_gr.height, box_gr.width), dtype=bool)
+        on_slide = box_gr.intersection(self._frame.box_gr)
+        labelled[on_slide.slices((box_gr.x0, box_gr.y0))] = True
+        if self.mode == "regions":
+            labelled &= self._regions.paint(box_gr) > 0
+        if len(self._ignored):
+            labelled &= self._ignored.paint(box_gr) == 0
+        return labelled
+
+
+def count_classes(classified: Classified) -> dict[str, int]:
+    """How many objects there are of each class, then regions and ignored areas, where there are any."""
+    counts = dict(sorted(Counter(name for _, name in classified.objects).items()))
+    extra = {"regions": len(classified.regions), "ignored": len(classified.ignored)}
+    return counts | {name: count for name, count in extra.items() if count}
+
+
+def _objects(classified: Classified, schema: ClassSchema, frame: GridFrame) -> list[Shape]:
+    order = {name: place for place, name in enumerate((schema.names[0], *schema.paint_order()))}
+    objects = sorted(classified.objects, key=lambda item: order[item[1]])
+    polygons = _to_grid([annotation for annotation, _ in objects], frame)
+    return [(polygon, schema.index(name)) for polygon, (_, name) in zip(polygons, objects, strict=True)]
+
+
+def _shapes(annotations: Sequence[Annotation], frame: GridFrame, value: int) -> list[Shape]:
+    return [(polygon, value) for polygon in _to_grid(annotations, frame)]
+
+
+def _to_grid(annotations: Sequence[Annotation], frame: GridFrame) -> NDArray[np.object_]:
+    outlines = np.array([annotation.polygon for annotation in annotations], dtype=object)
+    moved: NDArray[np.object_] = shapely.transform(outlines, frame.points_to_gr)
+    return moved

@@ -1,0 +1,278 @@
+"""One slide into one tile store."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wsiseg import __version__
+from wsiseg.annotation import Classified, classify, read_annotations
+from wsiseg.classes import ClassSchema
+from wsiseg.config import Config
+from wsiseg.errors import OutputError, SlideError, SlideReadError, StoreError, WsisegError
+from wsiseg.geometry import Box, GridFrame, TileGrid
+from wsiseg.progress import Progress
+from wsiseg.slide import Slide
+from wsiseg.tilestore import (
+    STORE_SUFFIX,
+    StoreHeader,
+    StorePlan,
+    StoreWriter,
+    TileStore,
+    discard_partial,
+    open_header,
+    store_lock,
+)
+from wsiseg.tiling.job import TileJob, TileOptions, TilingSummary
+from wsiseg.tiling.keys import content_key, digest_annotations, digest_mask, image_key, used_config
+from wsiseg.tiling.labelling import LabelledBy, Labeller, choose_mode, count_classes
+from wsiseg.tiling.overview import draw_overview, save_png
+from wsiseg.tiling.pipeline import TileMaker, fill_store
+from wsiseg.tiling.tissue_map import TissueMap, look_at, map_tissue
+
+_log = logging.getLogger(__name__)
+
+
+def tile_slide(
+    job: TileJob, config: Config, out: Path, *, options: TileOptions | None = None, progress: Progress
+) -> TilingSummary:
+    """Cut a slide into tiles, label them where it is annotated, and write ``out/<stem>.zarr``.
+
+    Writes ``out/<stem>.tissue.png`` too. A store that holds just what would be made is left as it is;
+    where only labels would differ its images are used again; an interrupted run is taken up.
+
+    Args:
+        job: The slide and what belongs to it.
+        config: The sections ``classes``, ``annotations``, ``tissue`` and ``tiling`` are used.
+        out: Folder of the stores.
+        options: How it is done.
+        progress: Told of each tile.
+
+    Raises:
+        SlideError: It cannot be opened or has no resolution; no tissue; with the policy ``fail``, or where
+            no tile at all is readable, a read error.
+        AnnotationError: The annotations cannot be read, or hold an unknown class.
+        StoreError: Another process writes the store, or it is of another slide.
+        ConfigError: The mask cannot be used.
+        OutputError: The disk is full, or the folder cannot be written.
+    """
+    options = options or TileOptions()
+    with Slide.open(job.slide, mpp=job.mpp_slide, backend=options.backend) as slide:
+        target = out / f"{slide.stem}{STORE_SUFFIX}"
+        with store_lock(target):
+            if options.overwrite:
+                discard_partial(target)
+            try:
+                return _Tiler(job, config, target, options, slide).run(progress)
+            except OutputError:
+                raise
+            except WsisegError:
+                discard_partial(target)
+                raise
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """What the annotations of a slide came to."""
+
+    schema: ClassSchema
+    classified: Classified
+    mode: LabelledBy
+    provenance: dict[str, Any] | None
+
+    def on(self, frame: GridFrame) -> Labeller:
+        """Label maps on the grid of a frame."""
+        return Labeller(self.classified, self.schema, frame, self.mode)
+
+
+class _Tiler:
+    """The steps of ``tile_slide``; the store's lock is held."""
+
+    def __init__(
+        self, job: TileJob, config: Config, target: Path, options: TileOptions, slide: Slide
+    ) -> None:
+        self._job = job
+        self._config = config
+        self._target = target
+        self._options = options
+        self._slide = slide
+        self._frame: GridFrame = slide.frame(config.tiling.mpp)
+        self._key = content_key(
+            config,
+            self._frame,
+            fingerprint=slide.fingerprint,
+            backend=slide.backend,
+            annotations=None if job.annotations is None else digest_annotations(job.annotations),
+            mask=None if job.mask is None else digest_mask(job.mask),
+            strict=options.strict,
+        )
+
+    def run(self, progress: Progress) -> TilingSummary:
+        before = None if self._options.overwrite else self._store_before()
+        if before is not None and before.key == self._key:
+            discard_partial(self._target)
+            return replace(_summary(self._target), up_to_date=True)
+        # Annotations first: a class that nobody knows should not cost the reading of a slide.
+        labels = self._read_labels()
+        overview = look_at(self._slide)
+        tissue = map_tissue(self._slide, overview, self._config.tissue, self._job.mask)
+        labeller = labels.on(self._frame)
+        plan = self._plan(tissue, labels, labeller)
+        boxes = [plan.header.grid[int(index)].read for index in plan.indices]
+        same_images = before is not None and before.image_key == plan.header.image_key
+        writer = StoreWriter.begin(self._target, plan, images_from=self._target if same_images else None)
+        make = TileMaker(
+            plan=plan,
+            slide=self._slide,
+            labeller=labeller,
+            unreadable=self._config.tiling.unreadable,
+            kept=np.isin(plan.indices, TileStore.open(self._target).indices) if same_images else None,
+        )
+        fill_store(writer, plan, make, workers=self._options.workers, progress=progress)
+        columns = writer.columns()
+        self._check_readable(columns["readable"])
+        picture_frame = GridFrame(self._slide.size_l0, overview.downsample, self._frame.mpp)
+        picture = draw_overview(
+            overview,
+            tissue,
+            self._frame,
+            boxes,
+            labelled=columns["labelled"],
+            readable=columns["readable"],
+            label=labels.on(picture_frame).label(overview.box),
+            palette=self._config.schema_.palette,
+        )
+        save_png(picture, self._target.with_suffix(".tissue.png"))
+        writer.publish()
+        return replace(_summary(self._target), labels_only=same_images)
+
+    def _store_before(self) -> StoreHeader | None:
+        """The header of the store that is there, if it is one and can be used.
+
+        Raises:
+            StoreError: It was made from another slide of the same name.
+        """
+        try:
+            _, header = open_header(self._target)
+        except StoreError:
+            return None
+        made_from = header.provenance["slide"]
+        if (made_from["path"], made_from["fingerprint"]) == (self._slide.path, self._slide.fingerprint):
+            return header
+        if made_from["path"] != self._slide.path and made_from["fingerprint"] != self._slide.fingerprint:
+            raise StoreError(
+                f"{self._target} was made from another slide, {made_from['path']}",
+                remedy="Give another folder with --out, or --overwrite",
+            )
+        return header
+
+    def _read_labels(self) -> _Labels:
+        schema, wanted = self._config.schema_, self._config.annotations
+        path = self._job.annotations
+        if path is None:
+            return _Labels(schema, Classified(), "nothing", None)
+        file = read_annotations(path, origin_l0=self._slide.origin_qupath, strict=self._options.strict)
+        warning = file.mpp_warning(self._slide.resolution.mpp_x)
+        if warning is not None:
+            _log.warning("%s: %s", path, warning)
+        classified = classify(
+            file.annotations,
+            schema,
+            mapping=wanted.mapping,
+            region_prefix=wanted.region_prefix,
+            ignore_class=wanted.ignore_class,
+        )
+        mode = choose_mode(classified, wanted.labelled)
+        provenance = {
+            "file": path.name,
+            "sha256": digest_annotations(path),
+            "format": file.format,
+            "import": file.report.summary(),
+            "labelled_by": mode,
+            "objects": count_classes(classified),
+        }
+        return _Labels(schema, classified, mode, provenance)
+
+    def _plan(self, tissue: TissueMap, labels: _Labels, labeller: Labeller) -> StorePlan:
+        tiling = self._config.tiling
+        grid = TileGrid(self._frame.size_gr, tiling.tile_px, tiling.overlap_px)
+        boxes = [tile.read for tile in grid]
+        shares = tissue.shares(_float_l0(boxes, self._frame))
+        taken = (shares >= tiling.min_tissue_share) | labeller.annotated(boxes)
+        indices = np.flatnonzero(taken).astype(np.int64)
+        if not indices.size:
+            raise SlideError(
+                f"{self._slide.path}: no tissue found",
+                remedy="Give it with --mask, or lower tissue.min_area_um2 or tiling.min_tissue_share",
+            )
+        header = StoreHeader(
+            name=self._slide.stem,
+            schema=self._config.schema_,
+            frame=self._frame,
+            tile_px=tiling.tile_px,
+            overlap_px=tiling.overlap_px,
+            key=self._key,
+            image_key=image_key(
+                self._config,
+                self._frame,
+                indices,
+                fingerprint=self._slide.fingerprint,
+                backend=self._slide.backend,
+            ),
+            provenance=self._provenance(tissue, labels),
+        )
+        return StorePlan(header, indices, shares[indices])
+
+    def _provenance(self, tissue: TissueMap, labels: _Labels) -> dict[str, Any]:
+        mask = self._job.mask
+        return {
+            "slide": {
+                "path": self._slide.path,
+                "fingerprint": self._slide.fingerprint,
+                "vendor": self._slide.vendor,
+                "backend": self._slide.backend,
+                "mpp": [self._slide.resolution.mpp_x, self._slide.resolution.mpp_y],
+            },
+            "annotations": labels.provenance,
+            "mask": None if mask is None else {"file": mask.name, "sha256": digest_mask(mask)},
+            "tissue_share": round(tissue.share, 6),
+            "config": used_config(self._config),
+            "versions": {
+                "wsiseg": __version__,
+                **{name: version(name) for name in ("numpy", "zarr", "numcodecs", "shapely")},
+            },
+        }
+
+    def _check_readable(self, readable: NDArray[np.bool_]) -> None:
+        if not readable.any():
+            raise SlideReadError(f"{self._slide.path}: none of its {len(readable)} tiles can be read")
+
+
+def _summary(path: Path) -> TilingSummary:
+    """The summary of a finished store."""
+    store = TileStore.open(path)
+    annotations = store.provenance["annotations"]
+    frame = store.frame
+    unreadable = [frame.to_l0(store.grid[int(index)].read) for index in store.unreadable]
+    return TilingSummary(
+        store=path,
+        tiles=len(store),
+        labelled=int(store.labelled.sum()),
+        labelled_by="nothing" if annotations is None else annotations["labelled_by"],
+        objects={} if annotations is None else dict(annotations["objects"]),
+        annotations=None if annotations is None else f"{annotations['file']}: {annotations['import']}",
+        unreadable_l0=[(box.x0, box.y0, box.x1, box.y1) for box in unreadable],
+        tissue_share=float(store.provenance["tissue_share"]),
+    )
+
+
+def _float_l0(boxes_gr: Sequence[Box], frame: GridFrame) -> NDArray[np.float64]:
+    """Boxes ``(n, 4)`` at level 0, not rounded."""
+    corners = np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes_gr], dtype=np.float64)
+    scaled: NDArray[np.float64] = corners * np.tile(frame.downsample, 2)
+    return scaled

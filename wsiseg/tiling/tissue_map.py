@@ -1,0 +1,179 @@
+"""Where the tissue of a slide is, from the slide itself or from the user, and how much of a box it fills."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from wsiseg.annotation import read_annotations
+from wsiseg.config import TissueConfig
+from wsiseg.errors import ConfigError, SlideReadError
+from wsiseg.geometry import Box
+from wsiseg.raster import ShapePainter
+from wsiseg.slide import Slide
+from wsiseg.tissue import find_tissue
+
+_BLOCKS = 16
+"""A thumbnail that cannot be read whole is read in this many blocks along each axis."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A slide at a glance.
+
+    Attributes:
+        rgb: uint8 ``(h, w, 3)``.
+        downsample: Level-0 pixels that one of its pixels measures, (x, y).
+        unreadable: bool ``(h, w)``, what could not be read and is shown white.
+    """
+
+    rgb: NDArray[np.uint8]
+    downsample: tuple[float, float]
+    unreadable: NDArray[np.bool_]
+
+    @property
+    def box(self) -> Box:
+        """The whole picture, in its own pixels."""
+        return Box(0, 0, self.rgb.shape[1], self.rgb.shape[0])
+
+
+@dataclass(frozen=True)
+class TissueMap:
+    """A mask over the whole plane of a slide.
+
+    Attributes:
+        mask: bool ``(h, w)``.
+        downsample: Level-0 pixels that one of its pixels measures, (x, y).
+    """
+
+    mask: NDArray[np.bool_]
+    downsample: tuple[float, float]
+
+    @property
+    def share(self) -> float:
+        """Share of the plane that is tissue."""
+        return float(self.mask.mean())
+
+    def shares(self, boxes_l0: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Share of each box ``(n, 4)``, x0, y0, x1, y1, that is tissue, counting only what is on the plane.
+
+        Exact for a mask of square pixels: read off a summed-area table between whose entries the sum
+        grows linearly. An empty box has none.
+        """
+        height, width = self.mask.shape
+        table = np.zeros((height + 1, width + 1), dtype=np.float64)
+        table[1:, 1:] = self.mask.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
+        corners = boxes_l0 / np.tile(self.downsample, 2)
+        x0, y0, x1, y1 = np.clip(corners, 0, np.tile((width, height), 2)).T
+        tissue = _at(table, x1, y1) - _at(table, x0, y1) - _at(table, x1, y0) + _at(table, x0, y0)
+        area = (x1 - x0) * (y1 - y0)
+        share = np.divide(tissue, area, out=np.zeros_like(area), where=area > 0)
+        clipped: NDArray[np.float32] = np.clip(share, 0, 1).astype(np.float32)
+        return clipped
+
+
+def look_at(slide: Slide, max_side: int = 2048) -> Overview:
+    """The overview of a slide; what cannot be read in it is left white and noted."""
+    try:
+        rgb, downsample = slide.thumbnail(max_side)
+        return Overview(rgb, downsample, np.zeros(rgb.shape[:2], dtype=bool))
+    except SlideReadError:
+        return _look_in_blocks(slide, max_side)
+
+
+def map_tissue(slide: Slide, overview: Overview, config: TissueConfig, mask: Path | None) -> TissueMap:
+    """The tissue of a slide: detected on the overview, or the user's own.
+
+    What the overview could not show counts as tissue: its tiles are tried, and reported one by one.
+
+    Args:
+        slide: The slide.
+        overview: Its overview.
+        config: Limits of the detector.
+        mask: A PNG over the whole plane, tissue where it is not black, or an annotation file.
+
+    Raises:
+        ConfigError: The mask has another shape than the slide, or cannot be read.
+        AnnotationParseError: The mask is no annotation file that we know.
+    """
+    if mask is not None:
+        return read_mask(mask, slide, overview)
+    resolution = slide.resolution
+    mpp = (resolution.mpp_x * overview.downsample[0], resolution.mpp_y * overview.downsample[1])
+    found = find_tissue(overview.rgb, mpp, min_area_um2=config.min_area_um2, max_hole_um2=config.max_hole_um2)
+    return TissueMap(found | overview.unreadable, overview.downsample)
+
+
+def read_mask(path: Path, slide: Slide, overview: Overview) -> TissueMap:
+    """The user's own tissue: see ``map_tissue``."""
+    if path.suffix.lower() == ".png":
+        return _read_png(path, slide.size_l0)
+    annotations = read_annotations(path, origin_l0=slide.origin_qupath).annotations
+    polygons = shapely.transform(
+        np.array([a.polygon for a in annotations], dtype=object),
+        lambda points: np.divide(points, overview.downsample),
+    )
+    painter = ShapePainter([(polygon, 1) for polygon in polygons])
+    return TissueMap(painter.paint(overview.box) > 0, overview.downsample)
+
+
+def _read_png(path: Path, size_l0: tuple[int, int]) -> TissueMap:
+    try:
+        with Image.open(path) as image:
+            mask = np.asarray(image.convert("L")) > 0
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as err:
+        raise ConfigError(f"--mask {path} cannot be read as a picture: {err}") from err
+    (width, height), (mask_height, mask_width) = size_l0, mask.shape
+    downsample = (width / mask_width, height / mask_height)
+    # A mask scaled down from the plane is off by less than one of its own pixels.
+    if abs(height / downsample[0] - mask_height) > 1 and abs(width / downsample[1] - mask_width) > 1:
+        raise ConfigError(
+            f"--mask {path}",
+            found=f"{mask_width} x {mask_height} px",
+            expected=f"the proportions of the slide, {width} x {height} px",
+        )
+    return TissueMap(mask, downsample)
+
+
+def _look_in_blocks(slide: Slide, max_side: int) -> Overview:
+    width_l0, height_l0 = slide.size_l0
+    shrink = max(1.0, max(width_l0, height_l0) / max_side)
+    width, height = max(1, round(width_l0 / shrink)), max(1, round(height_l0 / shrink))
+    downsample = (width_l0 / width, height_l0 / height)
+    rgb = np.full((height, width, 3), 255, dtype=np.uint8)
+    unreadable = np.zeros((height, width), dtype=bool)
+    columns, rows = (
+        np.linspace(0, side, min(_BLOCKS, side) + 1).round().astype(int) for side in (width, height)
+    )
+    for x0, x1 in pairwise(columns):
+        for y0, y1 in pairwise(rows):
+            box = Box(int(x0), int(y0), int(x1), int(y1))
+            try:
+                rgb[box.slices()] = slide.read(_scaled(box, downsample), box.size)
+            except SlideReadError:
+                unreadable[box.slices()] = True
+    return Overview(rgb, downsample, unreadable)
+
+
+def _scaled(box: Box, factor: tuple[float, float]) -> Box:
+    return Box(
+        round(box.x0 * factor[0]),
+        round(box.y0 * factor[1]),
+        round(box.x1 * factor[0]),
+        round(box.y1 * factor[1]),
+    )
+
+
+def _at(table: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Bilinear values of a table at points inside it."""
+    column = np.minimum(x.astype(np.int64), table.shape[1] - 2)
+    row = np.minimum(y.astype(np.int64), table.shape[0] - 2)
+    right, down = x - column, y - row
+    above = table[row, column] * (1 - right) + table[row, column + 1] * right
+    below = table[row + 1, column] * (1 - right) + table[row + 1, column + 1] * right
+    value: NDArray[np.float64] = above * (1 - down) + below * down
+    return value

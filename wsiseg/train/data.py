@@ -1,0 +1,238 @@
+"""Batches straight from tile stores.
+
+A batch is a pure function of the seed, the stream and its number: see ``wsiseg.train.sampler``.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsiseg.classes import ClassSchema
+from wsiseg.config.training import TrainConfig
+from wsiseg.errors import TrainingDataError
+from wsiseg.model.normalise import standardise, to_unit
+from wsiseg.tilestore import TileStore
+from wsiseg.train.augment import augment
+from wsiseg.train.sampler import QuotaSampler, generator
+from wsiseg.train.split import Split, Store
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tiles of one mini-batch, on the device, standardised.
+
+    Attributes:
+        image_NCHW: What the networks see, strongly augmented.
+        weak_NCHW: The same tiles with only their geometry changed, for the teacher.
+        label_NHW: uint8, ``IGNORE_INDEX`` where unknown; None for unlabelled tiles.
+    """
+
+    image_NCHW: Tensor
+    weak_NCHW: Tensor
+    label_NHW: Tensor | None
+
+    def labels(self) -> Tensor:
+        """The labels of a labelled batch."""
+        if self.label_NHW is None:
+            raise ValueError("this batch has no labels")
+        return self.label_NHW
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Some tiles of some stores, in a fixed order."""
+
+    stores: tuple[Store, ...]
+    places: NDArray[np.int64]
+    """``(n, 2)``: position of the store, position of the tile in it."""
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def class_pixels(self) -> NDArray[np.int64]:
+        """Pixels of each class in each tile, ``(n, K)``."""
+        classes = len(self.stores[0].schema)
+        if not len(self):
+            return np.zeros((0, classes), dtype=np.int64)
+        return np.stack([self.stores[s].class_pixels[t] for s, t in self.places])
+
+    def images(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Tiles ``(n, T, T, 3)``."""
+        return self._gather(positions, labels=False)
+
+    def labels(self, positions: Sequence[int] | NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Label maps ``(n, T, T)``."""
+        return self._gather(positions, labels=True)
+
+    def _gather(self, positions: Sequence[int] | NDArray[np.int64], *, labels: bool) -> NDArray[np.uint8]:
+        chosen = self.places[np.asarray(positions, dtype=np.int64)]
+        parts: list[NDArray[np.uint8]] = []
+        for s, t in chosen.tolist():
+            store = self.stores[s]
+            parts.append(store.labels([t])[0] if labels else store.images([t])[0])
+        return np.stack(parts)
+
+
+@dataclass(frozen=True)
+class Pools:
+    """The tiles of a run by their use."""
+
+    labelled: Pool
+    unlabelled: Pool
+    validation: Pool
+    slides: dict[str, list[str]]
+    """Names of slides: ``labelled``, ``unlabelled``, ``validation``."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """An endless, seeded sequence of batches from one pool.
+
+    Attributes:
+        pool: Where the tiles come from.
+        sampler: Which tiles a batch holds.
+        config: Augmentation and normalisation.
+        labelled: Whether to read labels.
+        device: Where batches go.
+        rank: Position of this process among ``world``; each takes its share of a batch.
+        world: Number of processes.
+    """
+
+    pool: Pool
+    sampler: QuotaSampler
+    config: TrainConfig
+    labelled: bool
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    def batch(self, number: int) -> Batch:
+        """Load and augment batch ``number``."""
+        own = slice(self.rank, None, self.world)
+        positions = self.sampler.draw(number)[own]
+        images = to_unit(self.pool.images(positions), self.device)
+        labels = torch.from_numpy(self.pool.labels(positions)).to(self.device) if self.labelled else None
+        seeds = range(self.sampler.batch_size)[own]
+        stream = f"{self.sampler.stream}/augment"
+        generators = [generator(self.config.seed, stream, number, item) for item in seeds]
+        views = augment(images, labels, self.config.augment, generators)
+        segmentor = self.config.segmentor
+        return Batch(
+            image_NCHW=standardise(views.strong_NCHW, segmentor.mean, segmentor.std),
+            weak_NCHW=standardise(views.weak_NCHW, segmentor.mean, segmentor.std),
+            label_NHW=views.label_NHW,
+        )
+
+
+def open_stores(folder: Path) -> list[TileStore]:
+    """Open every finished store in a folder, by name.
+
+    Raises:
+        TrainingDataError: No such folder, or no store in it.
+        StoreError: A store is broken or unfinished.
+    """
+    paths = sorted(folder.glob("*.zarr")) if folder.is_dir() else []
+    if not paths:
+        what = "holds no tile store (*.zarr)" if folder.is_dir() else "does not exist"
+        raise TrainingDataError(
+            f"{folder} {what}", remedy="Cut slides into tiles first: wsiseg tile slides/*.svs"
+        )
+    return [TileStore.open(path) for path in paths]
+
+
+def check_alike(stores: Sequence[Store]) -> None:
+    """Refuse stores that cannot be trained on together.
+
+    Raises:
+        TrainingDataError: Another class schema, mpp or tile size.
+    """
+    first = stores[0]
+    for store in stores[1:]:
+        for what, one, other in (
+            ("classes", first.schema.names, store.schema.names),
+            ("class containment", first.schema.fingerprint, store.schema.fingerprint),
+            ("um/px", round(first.mpp, 6), round(store.mpp, 6)),
+            ("tile side", first.tile_px, store.tile_px),
+        ):
+            if one != other:
+                raise TrainingDataError(
+                    f"{store.name} and {first.name} cannot be trained on together",
+                    found=f"{what} {_plain(other)} against {_plain(one)}",
+                    remedy="Tile all slides with the same configuration",
+                )
+
+
+def make_pools(stores: Sequence[Store], split: Split, config: TrainConfig) -> Pools:
+    """Sort the tiles by their use.
+
+    Tiles without a label on a labelled training slide join the unlabelled pool.
+
+    Raises:
+        TrainingDataError: Fewer than two labelled tiles, or a class that no training tile shows.
+    """
+    labelled = _pool(stores, split.training, labelled=True)
+    if len(labelled) < 2:
+        raise TrainingDataError(
+            "too few labelled tiles",
+            found=f"{len(labelled)} on {len(split.training)} training slides",
+            expected="2 or more",
+            remedy="Annotate a slide (a .geojson or .xml beside it) and tile it again",
+        )
+    _refuse_unseen(labelled.class_pixels(), stores[0].schema)
+    unlabelled = _pool(stores, split.training, labelled=False)
+    validation = _pool(stores, split.validation, labelled=True)
+    slides = {
+        part: sorted({stores[s].name for s in pool.places[:, 0].tolist()})
+        for part, pool in (("labelled", labelled), ("unlabelled", unlabelled), ("validation", validation))
+    }
+    return Pools(labelled, unlabelled, _spread(validation, config.split.max_validation_tiles), slides)
+
+
+def make_stream(
+    pool: Pool, name: str, config: TrainConfig, device: torch.device, *, rank: int = 0, world: int = 1
+) -> Stream:
+    """A stream over a pool; names that begin with ``unlabelled`` read no labels."""
+    labelled = not name.startswith("unlabelled")
+    size = config.sampler.batch_size if labelled else config.sampler.unlabelled_batch_size
+    shows = pool.class_pixels() >= config.sampler.min_class_pixels
+    sampler = QuotaSampler(
+        shows=shows if labelled else np.zeros((len(pool), 0), dtype=bool),
+        batch_size=size,
+        quota=config.sampler.class_quota,
+        seed=config.seed,
+        stream=name,
+    )
+    return Stream(pool, sampler, config, labelled, device, rank, world)
+
+
+def _pool(stores: Sequence[Store], chosen: Sequence[int], *, labelled: bool) -> Pool:
+    places = [
+        (s, t) for s in chosen for t in np.flatnonzero(np.asarray(stores[s].labelled) == labelled).tolist()
+    ]
+    return Pool(tuple(stores), np.array(places, dtype=np.int64).reshape(-1, 2))
+
+
+def _spread(pool: Pool, most: int) -> Pool:
+    """At most so many tiles, evenly spread over the pool: validation takes time."""
+    if len(pool) <= most:
+        return pool
+    kept = np.linspace(0, len(pool) - 1, most).round().astype(np.int64)
+    return Pool(pool.stores, pool.places[kept])
+
+
+def _refuse_unseen(pixels_NK: NDArray[np.int64], schema: ClassSchema) -> None:
+    unseen = [name for name, total in zip(schema.names, pixels_NK.sum(axis=0), strict=True) if not total]
+    if unseen:
+        raise TrainingDataError(
+            f"no labelled training tile shows {', '.join(unseen)}",
+            remedy="Annotate the class, or leave it out of the classes in the configuration and tile again",
+        )
+
+
+def _plain(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

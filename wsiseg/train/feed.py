@@ -1,0 +1,56 @@
+"""The mini-batches of each step, by phase."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from wsiseg.config.training import PhaseConfig, TrainConfig
+from wsiseg.train.data import Batch, Pools, make_stream
+
+
+@dataclass(frozen=True)
+class StepBatches:
+    """The mini-batches of a step; the discriminator never learns from those of the segmentor."""
+
+    labelled: Batch | None
+    unlabelled: Batch | None
+    d_labelled: Batch | None
+    d_unlabelled: Batch | None
+
+
+def batch_maker(
+    pools: Pools,
+    config: TrainConfig,
+    phase: PhaseConfig,
+    device: torch.device,
+    *,
+    rank: int = 0,
+    world: int = 1,
+) -> Callable[[int], StepBatches]:
+    """What makes the batches of a phase, as a function of their number alone."""
+    judged = config.is_adversarial and phase.discriminator != "frozen"
+    refreshed = judged and phase.unlabelled and phase.discriminator == "refresh"
+
+    def stream(name: str, *, wanted: bool) -> Callable[[int], Batch] | None:
+        pool = pools.unlabelled if name.startswith("unlabelled") else pools.labelled
+        if not wanted:
+            return None
+        return make_stream(pool, name, config, device, rank=rank, world=world).batch
+
+    labelled = stream("labelled", wanted=phase.labelled)
+    unlabelled = stream("unlabelled", wanted=phase.unlabelled)
+    d_labelled = stream("labelled for the discriminator", wanted=judged)
+    d_unlabelled = stream("unlabelled for the discriminator", wanted=refreshed)
+    period = config.discriminator.every * config.accumulate
+
+    def make(number: int) -> StepBatches:
+        turn = number % period == 0
+        return StepBatches(
+            labelled(number) if labelled else None,
+            unlabelled(number) if unlabelled else None,
+            d_labelled(number) if d_labelled and turn else None,
+            d_unlabelled(number) if d_unlabelled and turn else None,
+        )
+
+    return make

@@ -1,0 +1,181 @@
+"""Looking at a run: scores on validation tiles, and what the discriminator makes of them."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from wsiseg.classes import ClassSchema
+from wsiseg.config.training import TrainConfig
+from wsiseg.metrics import Scores
+from wsiseg.model.losses import known_pixels, one_hot
+from wsiseg.model.normalise import standardise, to_unit
+from wsiseg.train.data import Pool
+from wsiseg.train.networks import Networks, hard
+
+_BINS = 15
+"""Bins of the expected calibration error."""
+
+GAUGED_TILES = 16
+"""The discriminator is asked about so many tiles: a gauge, not a score."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One validation.
+
+    Attributes:
+        scores: Of the averaged segmentor, from one confusion matrix over all validation tiles.
+        gauges: Mean scores of the discriminator (``d_real``, ``d_soft``, ``d_argmax``, ``d_other``: another
+            tile's mask), ``entropy`` of the softmax (0-1), ``ece``, ``area_ratio/<class>`` (predicted over
+            true).
+        examples: uint8 ``(n, T, T, 3)`` images, with ``truth``, ``prediction`` and ``d_map`` beside them.
+    """
+
+    scores: Scores
+    gauges: dict[str, float]
+    examples: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    @property
+    def mean_iou(self) -> float:
+        """Mean IoU over the classes that occur; 0 where none does."""
+        value = self.scores.mean["iou"]
+        return 0.0 if math.isnan(value) else value
+
+    def figures(self) -> dict[str, Any]:
+        """Plain data, as kept in checkpoints; a class that does not occur has None."""
+        return {
+            "mean_iou": _plain(self.scores.mean["iou"]),
+            "mean_f1": _plain(self.scores.mean["f1"]),
+            "classes": {
+                name: {score: _plain(value) for score, value in self.scores.of(index).items()}
+                for index, name in enumerate(self.scores.names)
+            },
+        }
+
+
+@dataclass
+class _Sums:
+    """Running sums over batches, on the device."""
+
+    matrix: Tensor
+    bins: Tensor
+    entropy: Tensor
+    pixels: Tensor
+    judged: list[dict[str, Tensor]] = field(default_factory=list)
+
+
+def look(
+    networks: Networks, pool: Pool, schema: ClassSchema, config: TrainConfig, *, examples: int = 4
+) -> Look:
+    """Run the averaged segmentor over the validation tiles, and ask the discriminator about some."""
+    classes, device = len(schema), networks.fabric.device
+    sums = _Sums(
+        matrix=torch.zeros(classes * classes, dtype=torch.int64, device=device),
+        bins=torch.zeros(3, _BINS, dtype=torch.float64, device=device),
+        entropy=torch.zeros((), dtype=torch.float64, device=device),
+        pixels=torch.zeros((), dtype=torch.float64, device=device),
+    )
+    shown: dict[str, list[NDArray[Any]]] = {}
+    seen = 0
+    for images_NHWC, image_NCHW, label_NHW in _batches(pool, config, device):
+        probabilities = networks.teach(image_NCHW)
+        _count(sums, probabilities, label_NHW)
+        if networks.discriminator is not None and seen < GAUGED_TILES:
+            sums.judged.append(_ask(networks, image_NCHW, label_NHW, probabilities))
+        if seen < examples:
+            example = _example(networks, images_NHWC, image_NCHW, label_NHW, probabilities)
+            for name, part in example.items():
+                shown.setdefault(name, []).append(part)
+        seen += len(images_NHWC)
+    scores = Scores.from_confusion(sums.matrix.view(classes, classes).cpu().numpy(), schema.names)
+    kept = {name: np.concatenate(parts)[:examples] for name, parts in shown.items()}
+    return Look(scores, _gauges(sums, scores), kept)
+
+
+def _batches(
+    pool: Pool, config: TrainConfig, device: torch.device
+) -> Iterator[tuple[NDArray[np.uint8], Tensor, Tensor]]:
+    size = config.sampler.batch_size
+    for start in range(0, len(pool), size):
+        positions = list(range(start, min(start + size, len(pool))))
+        images = pool.images(positions)
+        unit = to_unit(images, device)
+        standard = standardise(unit, config.segmentor.mean, config.segmentor.std)
+        yield images, standard, torch.from_numpy(pool.labels(positions)).to(device)
+
+
+def _count(sums: _Sums, probabilities_NKHW: Tensor, label_NHW: Tensor) -> None:
+    classes = probabilities_NKHW.shape[1]
+    known_NHW = known_pixels(label_NHW).squeeze(1).bool()
+    confidence_NHW, predicted_NHW = probabilities_NKHW.max(dim=1)
+    truth, predicted = label_NHW[known_NHW].long(), predicted_NHW[known_NHW]
+    sums.matrix += torch.bincount(truth * classes + predicted, minlength=classes * classes)
+    confidence = confidence_NHW[known_NHW].double()
+    place = (confidence * _BINS).long().clamp_max(_BINS - 1)
+    right = (truth == predicted).double()
+    for row, values in enumerate((torch.ones_like(right), right, confidence)):
+        sums.bins[row] += torch.bincount(place, weights=values, minlength=_BINS)
+    entropy_NHW = -(probabilities_NKHW * probabilities_NKHW.clamp_min(1e-12).log()).sum(dim=1)
+    sums.entropy += entropy_NHW.double().sum() / math.log(classes)
+    sums.pixels += entropy_NHW.numel()
+
+
+def _ask(
+    networks: Networks, image_NCHW: Tensor, label_NHW: Tensor, probabilities_NKHW: Tensor
+) -> dict[str, Tensor]:
+    known_N1HW = known_pixels(label_NHW)
+    truth_NKHW = one_hot(label_NHW, probabilities_NKHW.shape[1])
+    shown = {
+        "d_real": truth_NKHW,
+        "d_soft": probabilities_NKHW * known_N1HW,
+        "d_argmax": hard(probabilities_NKHW) * known_N1HW,
+    }
+    if len(image_NCHW) > 1:
+        shown["d_other"] = truth_NKHW.roll(1, dims=0)
+    with torch.no_grad():
+        return {name: networks.judge(image_NCHW, planes).sigmoid().mean() for name, planes in shown.items()}
+
+
+def _example(
+    networks: Networks,
+    images_NHWC: NDArray[np.uint8],
+    image_NCHW: Tensor,
+    label_NHW: Tensor,
+    probabilities_NKHW: Tensor,
+) -> dict[str, NDArray[Any]]:
+    parts: dict[str, NDArray[Any]] = {
+        "image": images_NHWC,
+        "truth": label_NHW.cpu().numpy(),
+        "prediction": probabilities_NKHW.argmax(dim=1).to(torch.uint8).cpu().numpy(),
+    }
+    if networks.discriminator is not None:
+        with torch.no_grad():
+            verdict = networks.judge(image_NCHW, hard(probabilities_NKHW)).sigmoid()
+        parts["d_map"] = verdict[:, 0].cpu().numpy()
+    return parts
+
+
+def _gauges(sums: _Sums, scores: Scores) -> dict[str, float]:
+    count, right, confidence = sums.bins.cpu().numpy()
+    gauges = {
+        "entropy": float(sums.entropy / sums.pixels.clamp_min(1)),
+        "ece": float(np.abs(right - confidence).sum() / max(count.sum(), 1)),
+    }
+    for name in sums.judged[0] if sums.judged else ():
+        values = [float(judged[name]) for judged in sums.judged if name in judged]
+        gauges[name] = float(np.mean(values))
+    truth, predicted = scores.matrix.sum(axis=1), scores.matrix.sum(axis=0)
+    for name, true, found in zip(scores.names, truth, predicted, strict=True):
+        if true:
+            gauges[f"area_ratio/{name}"] = float(found / true)
+    return gauges
+
+
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)

@@ -1,0 +1,188 @@
+"""Before a run: do tiles, configuration and machine go together, and what is left to them to say."""
+
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+
+from wsiseg.config.classes import ClassConfig
+from wsiseg.config.root import Config
+from wsiseg.config.training import TrainConfig
+from wsiseg.errors import ConfigError, TrainingDataError
+from wsiseg.model.discriminator import PATCH_LAYERS
+from wsiseg.model.segmentor import TILE_MULTIPLE, resolve_segmentor
+from wsiseg.train.data import Pools, check_alike, make_pools, open_stores
+from wsiseg.train.schedule import resolve_steps, without_unlabelled
+from wsiseg.train.split import Split, Store, read_patients, split_stores
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run needs before its first step.
+
+    Attributes:
+        config: Resolved: no ``auto``, classes and mpp of the stores.
+        pools: The tiles.
+        fabric: Device, precision and processes.
+        notices: What the user should know, in words.
+    """
+
+    config: Config
+    pools: Pools
+    fabric: Fabric
+    notices: list[str]
+
+
+def prepare(config: Config, tiles: Path, device: Device, patients: Path | None) -> Prepared:
+    """Open the tiles, resolve the configuration, split the slides, start the machine.
+
+    Raises:
+        ConfigError: The networks do not fit the tiles, or the device is not there.
+        TrainingDataError: The tiles cannot be trained on.
+        StoreError: A tile store is broken or unfinished.
+    """
+    stores = open_stores(tiles)
+    check_alike(stores)
+    on_gpu = _on_gpu(device)
+    config = resolve(config, stores, on_gpu=on_gpu)
+    train = config.train
+    groups = None if patients is None else read_patients(patients)
+    split = split_stores(stores, train.split, train.seed, groups)
+    pools = make_pools(stores, split, train)
+    notices = _notices(split, pools, train, on_gpu=on_gpu)
+    if any(phase.unlabelled for phase in train.phases) and not len(pools.unlabelled):
+        phases = without_unlabelled(train.phases)
+        if not phases:
+            raise TrainingDataError(
+                "no unlabelled tiles, and no phase learns from labelled ones",
+                remedy="Tile some slides without annotations as well",
+            )
+        config = config.model_copy(update={"train": train.model_copy(update={"phases": phases})})
+    fabric = _fabric(config.train, on_gpu=on_gpu)
+    _check_world(config.train, fabric.world_size)
+    return Prepared(config, pools, fabric, notices)
+
+
+def resolve(config: Config, stores: Sequence[Store], *, on_gpu: bool) -> Config:
+    """Fill in what the configuration leaves to the stores and to the machine.
+
+    Raises:
+        TrainingDataError: The configuration names other classes or another mpp than the stores.
+        ConfigError: The networks do not fit the tiles.
+    """
+    first = stores[0]
+    if "classes" in config.model_fields_set and config.schema_.fingerprint != first.schema.fingerprint:
+        raise TrainingDataError(
+            "the configuration and the tiles have different classes",
+            found=f"{', '.join(first.schema.names)} in the tiles",
+            expected=", ".join(config.schema_.names),
+            remedy="Tile again with this configuration, or leave classes out of it",
+        )
+    given = config.tiling.model_fields_set
+    for key, own, found in (
+        ("mpp", config.tiling.mpp, first.mpp),
+        ("tile_px", config.tiling.tile_px, first.tile_px),
+    ):
+        if key in given and own != found:
+            raise TrainingDataError(
+                f"tiling.{key} is not that of the tiles",
+                found=f"{found:g} in the tiles",
+                expected=f"{own:g}",
+                remedy="Tile again with this configuration, or leave the key out of it",
+            )
+    _check_sizes(config.train, first.tile_px)
+    classes = tuple(ClassConfig.model_validate(entry) for entry in first.schema.to_json())
+    segmentor = resolve_segmentor(config.train.segmentor, on_gpu=on_gpu)
+    steps = resolve_steps(config.train, on_gpu=on_gpu)
+    return config.model_copy(
+        update={
+            "classes": config.classes if "classes" in config.model_fields_set else classes,
+            "tiling": config.tiling.model_copy(update={"mpp": first.mpp, "tile_px": first.tile_px}),
+            "train": config.train.model_copy(update={"segmentor": segmentor, "steps": steps}),
+        }
+    )
+
+
+def _notices(split: Split, pools: Pools, config: TrainConfig, *, on_gpu: bool) -> list[str]:
+    notices = []
+    if not split.validation:
+        notices.append(
+            "no slide is left to validate on (one labelled slide, or one patient): the guards are blind, "
+            "the last averaged weights are kept, and no figure tells how good they are"
+        )
+    if any(phase.unlabelled for phase in config.phases) and not len(pools.unlabelled):
+        notices.append("there are no unlabelled tiles: training learns from labels alone")
+    if not on_gpu and config.segmentor.encoder == "auto":
+        notices.append("no GPU: the small encoder resnet18 is used; set train.segmentor.encoder for another")
+    return notices
+
+
+def _check_sizes(config: TrainConfig, tile_px: int) -> None:
+    if tile_px % TILE_MULTIPLE:
+        raise TrainingDataError(
+            "the tiles have an unsuitable side",
+            found=f"{tile_px} px",
+            expected=f"a multiple of {TILE_MULTIPLE}",
+            remedy="Tile again with another tiling.tile_px",
+        )
+    judge = config.discriminator
+    halvings = PATCH_LAYERS[judge.receptive_field]
+    if judge.kind == "patchgan" and tile_px < 2**halvings * 3:
+        raise ConfigError(
+            f"a PatchGAN with a receptive field of {judge.receptive_field} px has no room",
+            found=f"tiles of {tile_px} px",
+            remedy="Take a smaller train.discriminator.receptive_field or larger tiles",
+        )
+
+
+def _check_world(config: TrainConfig, world: int) -> None:
+    sampler = config.sampler
+    for key in ("batch_size", "unlabelled_batch_size"):
+        size = getattr(sampler, key)
+        if size % world or size // world < 2:
+            raise ConfigError(
+                f"train.sampler.{key}",
+                found=f"{size} over {world} processes",
+                expected="two or more for each process, evenly shared (BatchNorm needs two)",
+            )
+
+
+def _on_gpu(device: Device) -> bool:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: no CUDA device is available", remedy="Use --device cpu")
+    return device != "cpu" and torch.cuda.is_available()
+
+
+def _fabric(config: TrainConfig, *, on_gpu: bool) -> Fabric:
+    """Fabric on this machine; under torchrun or SLURM, over all processes that were started."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    # Fabric announces its choices; a run says them in its own words.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    precision = config.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if _has_bf16(on_gpu=on_gpu) else "32-true"
+    fabric = Fabric(
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=local,
+        num_nodes=max(1, world // local),
+        strategy="ddp" if world > 1 else "auto",
+        precision=precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def _has_bf16(*, on_gpu: bool) -> bool:
+    if on_gpu:
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Newer than the oldest torch that is supported.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

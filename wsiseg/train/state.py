@@ -1,0 +1,108 @@
+"""Everything that moves during a run, in and out of a checkpoint."""
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wsiseg.config.root import Config
+from wsiseg.model.checkpoint import (
+    CheckpointInfo,
+    checkpoint_path,
+    checkpoints,
+    load_weights,
+    read_state,
+    write_checkpoint,
+)
+from wsiseg.train.guards import Guards
+from wsiseg.train.networks import Networks
+
+
+@dataclass
+class TrainState:
+    """The moving parts of a run.
+
+    Random numbers and the samplers need no place here: both are functions of the seed and the step.
+
+    Attributes:
+        networks: Segmentor, average, discriminator.
+        optimiser: The segmentor's, of the phase under way.
+        discriminator_optimiser: The discriminator's.
+        guards: Their memory.
+        step: Segmentor steps taken.
+        phase: Position of the phase that ``optimiser`` belongs to.
+        figures: Of the last validation.
+    """
+
+    networks: Networks
+    optimiser: Any
+    discriminator_optimiser: Any
+    guards: Guards
+    step: int = 0
+    phase: int = 0
+    figures: dict[str, Any] = field(default_factory=dict)
+
+    def save(self, run: Path, kind: str, config: Config, slides: dict[str, list[str]]) -> Path:
+        """Write checkpoint ``<kind>-<step>`` of a run."""
+        networks = {
+            "segmentor": self.networks.ema.teacher.state_dict(),
+            "student": self.networks.student.state_dict(),
+        }
+        if self.networks.discriminator is not None:
+            networks["discriminator"] = self.networks.discriminator.state_dict()
+        info = CheckpointInfo(
+            config=config,
+            step=self.step,
+            phase=config.train.phases[self.phase].name,
+            slides=slides,
+            figures=self.figures,
+        )
+        target = checkpoint_path(run, kind, self.step)
+        write_checkpoint(target, info, networks, self._plain())
+        return target
+
+    def _plain(self) -> dict[str, Any]:
+        judge = self.discriminator_optimiser
+        return {
+            "step": self.step,
+            "phase": self.phase,
+            "ema_updates": self.networks.ema.updates,
+            "optimiser": self.optimiser.state_dict(),
+            "discriminator_optimiser": None if judge is None else judge.state_dict(),
+            "guards": self.guards.to_json(),
+            "figures": self.figures,
+        }
+
+    def load_networks(self, folder: Path) -> dict[str, Any]:
+        """Load the weights of all networks; returns the rest of the checkpoint.
+
+        Raises:
+            CheckpointFormatError: Damaged, or of other networks.
+        """
+        load_weights(self.networks.ema.teacher, folder, "segmentor")
+        load_weights(self.networks.student, folder, "student")
+        if self.networks.discriminator is not None:
+            load_weights(self.networks.discriminator, folder, "discriminator")
+        state = read_state(folder)
+        self.networks.ema.updates = int(state["ema_updates"])
+        return state
+
+    def load_optimisers(self, state: dict[str, Any]) -> None:
+        """Load both optimisers, which must be of the same phase as the checkpoint."""
+        self.optimiser.load_state_dict(state["optimiser"])
+        if self.discriminator_optimiser is not None:
+            self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+
+
+def prune(run: Path, kind: str, keep: Path) -> None:
+    """Remove a run's other checkpoints of this kind."""
+    for folder in checkpoints(run, kind):
+        if folder != keep:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def gradient_is_finite(norm: torch.Tensor | None) -> bool:
+    """Whether a gradient norm can be stepped with."""
+    return norm is None or bool(torch.isfinite(norm))
