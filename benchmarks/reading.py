@@ -115,7 +115,7 @@ def boxes_of(path: Path, side: int, count: int) -> list[Box]:
     ]
 
 
-def compare(title: str, path: Path, factor: int, readers: Sequence[str], count: int, repeat: int) -> None:
+def compare(title: str, path: Path, factor: int, *, readers: Sequence[str], count: int, repeat: int) -> None:
     """Time readers in turn and print their table."""
     boxes = boxes_of(path, TILE_PX * factor, count)
     sums = {name: READERS[name](path, boxes, factor) for name in readers if name != "limit"}
@@ -148,12 +148,18 @@ def main() -> None:
     readers = list(READERS)
     with tempfile.TemporaryDirectory() as folder:
         slide = options.slide or _synthetic(Path(folder) / "a.svs", options.side, 4)
-        compare("level 0", slide, 1, readers, options.tiles, options.repeat)
+        compare("level 0", slide, 1, readers=readers, count=options.tiles, repeat=options.repeat)
         if options.slide is None:
-            readers.remove("limit")
             stored = _synthetic(Path(folder) / "b.svs", min(options.side, 8192), 2)
-            compare("half resolution, no level stored", slide, 2, readers, options.tiles // 4, options.repeat)
-            compare("half resolution, level stored", stored, 2, readers, options.tiles // 4, options.repeat)
+            for title, path in (("no level stored", slide), ("level stored", stored)):
+                compare(
+                    f"half resolution, {title}",
+                    path,
+                    2,
+                    readers=readers[1:],
+                    count=options.tiles // 4,
+                    repeat=options.repeat,
+                )
 
 
 def _synthetic(path: Path, side: int, level_factor: int) -> Path:

@@ -19,7 +19,7 @@ def coordinate_image(width: int, height: int) -> Image:
 
 
 def texture_image(width: int, height: int, seed: int = 0) -> Image:
-    """RGB ``(height, width, 3)``: smooth patches with noise on top, the stuff that a JPEG of tissue is made of."""
+    """RGB ``(height, width, 3)``: smooth patches with noise on top."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(60, 240, (height // 16 + 2, width // 16 + 2, 3))
     smooth = coarse.repeat(16, axis=0).repeat(16, axis=1)[:height, :width]

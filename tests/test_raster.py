@@ -14,7 +14,7 @@ WHOLE = Box(0, 0, 40, 30)
 
 @st.composite
 def rings(draw):
-    """A polygon around a centre that may lie outside, with vertices on quarters of a pixel: many hit centres."""
+    """A polygon with vertices on quarters of a pixel, which many a pixel centre lies on."""
     x, y = draw(st.integers(-20, 200)), draw(st.integers(-20, 160))
     corners = draw(st.integers(3, 9))
     angles = np.sort(draw(st.lists(st.floats(0, 6.28), min_size=corners, max_size=corners, unique=True)))
@@ -105,7 +105,10 @@ class TestProperties:
         tiles = [tile.read for tile in TileGrid((40, 30), 8, 2)]
         found = ShapePainter(shapes).touching(tiles)
         for box, touched in zip(tiles, found, strict=True):
-            area = sum(polygon.intersection(shapely.box(box.x0, box.y0, box.x1, box.y1)).area for polygon, _ in shapes)
+            area = sum(
+                polygon.intersection(shapely.box(box.x0, box.y0, box.x1, box.y1)).area
+                for polygon, _ in shapes
+            )
             assert touched == (area > 0) or area < 1e-9
 
 

@@ -127,7 +127,7 @@ class _Corners:
 
 
 def _find_corners(above: Bools, block: Bools, row: int) -> _Corners:
-    """Corners on the lattice rows at the upper edges of the rows of ``block``, of which ``row`` is the first."""
+    """Corners on the lattice rows at the upper edges of a block's rows, of which ``row`` is the first."""
     rows, width = block.shape
     padded = np.zeros((rows + 1, width + 2), dtype=bool)
     padded[0, 1:-1], padded[1:, 1:-1] = above, block
@@ -305,7 +305,7 @@ def _assemble(rings: _Rings, min_area: float, min_hole: float) -> Polygons:
     return np.asarray(shapely.polygons(outlines[order], indices=of_area), dtype=object).reshape(-1)
 
 
-def _points(rings: _Rings, place: NDArray[np.int64]) -> Ints:
+def _points(rings: _Rings, place: NDArray[np.integer]) -> Ints:
     """Corners ``(n, 2)`` as (x, y), ring after ring."""
     points = np.empty((len(place), 2, 2), dtype=np.int32)
     for end, corner in enumerate((rings.begin, rings.begin ^ 1)):

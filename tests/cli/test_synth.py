@@ -18,7 +18,11 @@ def test_it_makes_a_slide_with_its_truth_and_a_report(tmp_path):
     assert result.exit_code == 0
     assert "slide-01.svs" in result.output
     assert {path.name for path in tmp_path.iterdir()} == {
-        "held-out-01.svs", "report.json", "slide-01.geojson", "slide-01.svs", "truth",
+        "held-out-01.svs",
+        "report.json",
+        "slide-01.geojson",
+        "slide-01.svs",
+        "truth",
     }
     report = json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
     assert report["command"] == "synth"

@@ -72,11 +72,11 @@ def test_an_address_is_read_like_a_file(tmp_path):
 
 def test_a_pickled_slide_opens_again_with_its_options(tmp_path):
     path = write_slide(tmp_path / "a.svs", TEXTURE, mpp=None)
-    with Slide.open(path, mpp=0.3, backend="openslide") as slide:
-        with pickle.loads(pickle.dumps(slide)) as again:
-            assert (again.backend, again.resolution.mpp_x) == ("openslide", 0.3)
-            box = Box(10, 20, 50, 40)
-            np.testing.assert_array_equal(again.read(box, (40, 20)), slide.read(box, (40, 20)))
+    slide = Slide.open(path, mpp=0.3, backend="openslide")
+    with slide, pickle.loads(pickle.dumps(slide)) as again:
+        assert (again.backend, again.resolution.mpp_x) == ("openslide", 0.3)
+        box = Box(10, 20, 50, 40)
+        np.testing.assert_array_equal(again.read(box, (40, 20)), slide.read(box, (40, 20)))
 
 
 def test_direct_refuses_what_it_is_not_sure_of(tmp_path):

@@ -78,7 +78,9 @@ def test_a_level_measures_what_its_writer_meant(size, size_l0, scale):
     assert Level.of(size, size_l0).scale == scale
 
 
-BOUNDS = {f"openslide.bounds-{key}": value for key, value in zip(("x", "y", "width", "height"), "1234", strict=True)}
+BOUNDS = {
+    f"openslide.bounds-{key}": value for key, value in zip(("x", "y", "width", "height"), "1234", strict=True)
+}
 
 
 def test_bounds():
@@ -90,7 +92,7 @@ def test_bounds():
     assert origin_qupath_of({key: BOUNDS[key] for key in list(BOUNDS)[:3]}) == (0, 0)
 
 
-OME = "<OME><Image><Pixels ID='0' PhysicalSizeX='{}' PhysicalSizeXUnit=\"{}\" PhysicalSizeY='0.3'/></Image></OME>"
+OME = "<OME><Pixels ID='0' PhysicalSizeX='{}' PhysicalSizeXUnit=\"{}\" PhysicalSizeY='0.3'/></OME>"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +100,15 @@ OME = "<OME><Image><Pixels ID='0' PhysicalSizeX='{}' PhysicalSizeXUnit=\"{}\" Ph
     [
         ({"openslide.mpp-x": "0.25", "openslide.mpp-y": "0.5"}, (0.25, 0.5)),
         ({"openslide.mpp-x": "352.8", "openslide.mpp-y": "352.8", "aperio.MPP": "0,499"}, (0.499, 0.499)),
-        ({"openslide.mpp-x": "nan", "openslide.mpp-y": "1", "tiffslide.mpp-x": "1", "tiffslide.mpp-y": "2"}, (1, 2)),
+        (
+            {
+                "openslide.mpp-x": "nan",
+                "openslide.mpp-y": "1",
+                "tiffslide.mpp-x": "1",
+                "tiffslide.mpp-y": "2",
+            },
+            (1, 2),
+        ),
         ({"tiff.ImageDescription": OME.format("250", "nm")}, (0.25, 0.3)),
         ({"tiff.ImageDescription": OME.format("0.26", "µm")}, (0.26, 0.3)),
     ],

@@ -46,7 +46,13 @@ def test_normals_have_mean_0_and_deviation_1():
 
 
 def test_different_keys_give_different_numbers():
-    firsts = {Dice(seed, kind, i, j).uniform() for seed in (0, 1) for kind in (1, 2) for i in (-1, 0, 1) for j in (-1, 0, 1)}
+    firsts = {
+        Dice(seed, kind, i, j).uniform()
+        for seed in (0, 1)
+        for kind in (1, 2)
+        for i in (-1, 0, 1)
+        for j in (-1, 0, 1)
+    }
     assert len(firsts) == 36
 
 

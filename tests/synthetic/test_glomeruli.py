@@ -4,7 +4,7 @@ from shapely import Point, Polygon
 from shapely.ops import unary_union
 
 from wsiseg.synthetic import PRESETS, SlideSpec
-from wsiseg.synthetic.glomeruli import Glomerulus
+from wsiseg.synthetic.glomerulus import Glomerulus
 from wsiseg.synthetic.render import Scene
 
 
@@ -19,7 +19,7 @@ def polygons(glomerulus, nuclei):
 
 def test_sizes_are_those_of_a_kidney(glomeruli):
     across = [2 * glomerulus.radius for glomerulus in glomeruli if not glomerulus.sclerosed]
-    assert 130 <= min(across)
+    assert min(across) >= 130
     assert max(across) <= 220
 
 
@@ -35,14 +35,14 @@ def test_every_nucleus_lies_inside_the_capsule(glomeruli):
     for glomerulus in glomeruli:
         outline = Polygon(glomerulus.outline())
         for nuclei in (glomerulus.podocytes, glomerulus.others):
-            assert all(nucleus.is_valid and outline.contains(nucleus) for nucleus in polygons(glomerulus, nuclei))
+            assert all(
+                nucleus.is_valid and outline.contains(nucleus) for nucleus in polygons(glomerulus, nuclei)
+            )
 
 
 def tuft_of(glomerulus):
     """The tuft's outline, built anew from its description: round lobes, kept off the capsule."""
-    lobes = unary_union(
-        [Point(glomerulus.x + x, glomerulus.y + y).buffer(r) for x, y, r in glomerulus.lobes]
-    )
+    lobes = unary_union([Point(glomerulus.x + x, glomerulus.y + y).buffer(r) for x, y, r in glomerulus.lobes])
     return lobes & Polygon(glomerulus.outline()).buffer(-glomerulus.capsule - glomerulus.space)
 
 
@@ -53,8 +53,7 @@ def test_podocytes_lie_on_the_outside_of_the_tuft_and_the_others_within(glomerul
         for x, y, a in zip(*(vars(glomerulus.podocytes)[key] for key in "xya"), strict=True):
             assert tuft.boundary.distance(Point(x, y)) < 2.0 * a
         inner += [
-            tuft.contains(Point(x, y))
-            for x, y in zip(glomerulus.others.x, glomerulus.others.y, strict=True)
+            tuft.contains(Point(x, y)) for x, y in zip(glomerulus.others.x, glomerulus.others.y, strict=True)
         ]
     # All but the parietal ones.
     assert np.mean(inner) > 0.85
@@ -71,7 +70,7 @@ def test_nuclei_do_not_overlap(glomeruli):
 
 def test_nuclei_have_the_sizes_of_their_kind(glomeruli):
     podocytes = np.concatenate([2 * glomerulus.podocytes.a for glomerulus in glomeruli])
-    assert 6.8 <= podocytes.min()
+    assert podocytes.min() >= 6.8
     assert podocytes.max() <= 10.0
     whole = [glomerulus for glomerulus in glomeruli if not glomerulus.sclerosed]
     assert all(10 <= len(glomerulus.podocytes) <= 30 for glomerulus in whole)

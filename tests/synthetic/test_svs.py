@@ -25,7 +25,9 @@ def write(path, size, **options):
     return write_svs(path, size, ramp, **settled)
 
 
-@pytest.mark.parametrize(("factor", "sizes"), [(4, [(2500, 1301), (625, 325)]), (2, [(2500, 1301), (1250, 650), (625, 325)])])
+@pytest.mark.parametrize(
+    ("factor", "sizes"), [(4, [(2500, 1301), (625, 325)]), (2, [(2500, 1301), (1250, 650), (625, 325)])]
+)
 def test_openslide_sees_an_aperio_pyramid(tmp_path, factor, sizes):
     path = tmp_path / "slide.svs"
     assert write(path, (2500, 1301), level_factor=factor) == sizes
@@ -63,7 +65,12 @@ def test_threads_change_nothing(tmp_path, workers):
     assert first.read_bytes() == second.read_bytes()
 
 
-@given(width=st.integers(1, 40), height=st.integers(1, 40), factor=st.sampled_from([2, 4]), seed=st.integers(0, 99))
+@given(
+    width=st.integers(1, 40),
+    height=st.integers(1, 40),
+    factor=st.sampled_from([2, 4]),
+    seed=st.integers(0, 99),
+)
 @settings(deadline=None, max_examples=40)
 def test_shrink_is_the_mean_rounded_half_up(width, height, factor, seed):
     image = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)

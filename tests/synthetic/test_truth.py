@@ -91,18 +91,23 @@ def test_regions_cover_the_share_that_was_asked_for(sparse):
         for r in regions
     )
     assert 0.2 < inside < 0.4
-    assert all(0 <= r.bounds[0] < r.bounds[2] <= width and 0 <= r.bounds[1] < r.bounds[3] <= height for r in regions)
+    assert all(
+        0 <= r.bounds[0] < r.bounds[2] <= width and 0 <= r.bounds[1] < r.bounds[3] <= height for r in regions
+    )
 
 
 def test_annotation_inside_regions_is_exhaustive(sparse):
-    everything = [a for a in annotations(Scene(SlideSpec(seed=8, size_px=(8192, 6144))))]
+    everything = list(annotations(Scene(SlideSpec(seed=8, size_px=(8192, 6144)))))
     some = list(annotations(sparse))
     regions = [a.polygon for a in some if a.class_name == "Region*"]
     kept = {a.polygon.wkb for a in some}
     assert regions
     assert any(a.class_name == "glomerulus" for a in some)
+    touches = False
     for annotation in everything:
-        touches = any(annotation.polygon.intersects(region) for region in regions)
+        # Each glomerulus is followed by its nuclei, and they come or stay away together.
+        if annotation.class_name == "glomerulus":
+            touches = any(annotation.polygon.intersects(region) for region in regions)
         assert (annotation.polygon.wkb in kept) == touches
 
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import zarr
-from zarr.codecs import ZstdCodec
+from zarr.codecs import BloscCodec, ZstdCodec
 
-from wsiseg.tilestore.layout import ZSTD_LEVEL, tiles_in_shard
-from wsiseg.tilestore.shard import encode_chunk, write_shard
+from wsiseg.tilestore.layout import LZ4_LEVEL, ZSTD_LEVEL, tiles_in_shard
+from wsiseg.tilestore.shard import encode_image, encode_label, write_shard
 
 
 @pytest.fixture
@@ -12,30 +12,38 @@ def tiles():
     return np.random.default_rng(0).integers(0, 30, (11, 16, 16, 3), dtype=np.uint8)
 
 
-def make_array(path):
+CODECS = {
+    encode_image: BloscCodec(cname="lz4", clevel=LZ4_LEVEL, shuffle="noshuffle"),
+    encode_label: ZstdCodec(level=ZSTD_LEVEL),
+}
+
+
+def make_array(path, encode):
     return zarr.create_array(
         path,
         shape=(11, 16, 16, 3),
         chunks=(1, 16, 16, 3),
         shards=(8, 16, 16, 3),
         dtype="uint8",
-        compressors=ZstdCodec(level=ZSTD_LEVEL),
+        compressors=CODECS[encode],
         fill_value=255,
         config={"write_empty_chunks": True},
     )
 
 
-def test_bytes_are_those_that_zarr_writes(tmp_path, tiles):
-    make_array(tmp_path / "zarr")[...] = tiles
+@pytest.mark.parametrize("encode", CODECS)
+def test_bytes_are_those_that_zarr_writes(tmp_path, tiles, encode):
+    make_array(tmp_path / "zarr", encode)[...] = tiles
     for shard, part in enumerate((tiles[:8], tiles[8:])):
         name = f"c/{shard}/0/0/0"
-        write_shard(tmp_path / "own" / name, [encode_chunk(tile) for tile in part], 8)
+        write_shard(tmp_path / "own" / name, [encode(tile) for tile in part], 8)
         assert (tmp_path / "own" / name).read_bytes() == (tmp_path / "zarr" / name).read_bytes()
 
 
-def test_missing_chunks_read_as_the_fill_value(tmp_path, tiles):
-    array = make_array(tmp_path / "zarr")
-    chunks = [encode_chunk(tile) if i % 3 else None for i, tile in enumerate(tiles[:8])]
+@pytest.mark.parametrize("encode", CODECS)
+def test_missing_chunks_read_as_the_fill_value(tmp_path, tiles, encode):
+    array = make_array(tmp_path / "zarr", encode)
+    chunks = [encode(tile) if i % 3 else None for i, tile in enumerate(tiles[:8])]
     write_shard(tmp_path / "zarr/c/0/0/0/0", chunks, 8)
     for i in range(8):
         assert np.array_equal(array[i], tiles[i] if i % 3 else np.full((16, 16, 3), 255))

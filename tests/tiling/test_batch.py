@@ -54,7 +54,9 @@ def test_resolutions_from_a_table(tmp_path):
     assert [job.mpp_slide for job in jobs] == [0.25, 0.5, 1.0, 2.0]
 
 
-@pytest.mark.parametrize("text", ["slide,mpp\na,nothing\n", "slide,mpp\na,-1\n", "slide\na\n", "slide,mpp\na,nan\n"])
+@pytest.mark.parametrize(
+    "text", ["slide,mpp\na,nothing\n", "slide,mpp\na,-1\n", "slide\na\n", "slide,mpp\na,nan\n"]
+)
 def test_a_bad_table_is_refused(tmp_path, text):
     table = tmp_path / "mpp.csv"
     table.write_text(text)

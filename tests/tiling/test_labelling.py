@@ -49,9 +49,7 @@ def test_ignored_areas_are_painted_over_everything():
 
 
 def test_by_regions_nothing_is_known_outside_them():
-    labeller = Labeller(
-        classified(GLOMERULUS, regions=[box_l0(0, 0, 60, 160)]), SCHEMA, FRAME, "regions"
-    )
+    labeller = Labeller(classified(GLOMERULUS, regions=[box_l0(0, 0, 60, 160)]), SCHEMA, FRAME, "regions")
     label = labeller.label(WHOLE)
     assert (label[:, 30:] == 255).all()
     assert (label[:, :30] != 255).all()

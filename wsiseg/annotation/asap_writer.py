@@ -83,7 +83,7 @@ class _Writer:
         parts = parts_of(polygon)
         self._count(annotation, parts)
         for part in parts:
-            for piece in self._pieces(part):
+            for piece in self._pieces(part, group):
                 name = self._unique(annotation.name)
                 yield _element(name, group, color, piece.exterior.coords)
                 if group is not None and self.holes == "group":
@@ -99,9 +99,8 @@ class _Writer:
         if any(part.interiors for part in parts):
             self.report.lose(_HOLE_LOSS[self.holes])
 
-    def _pieces(self, part: Polygon) -> list[Polygon]:
-        grouped = self.holes == "group"
-        if not part.interiors or grouped:
+    def _pieces(self, part: Polygon, group: str | None) -> list[Polygon]:
+        if not part.interiors or (self.holes == "group" and group is not None):
             return [part]
         if self.holes == "drop":
             return [Polygon(part.exterior)]

@@ -111,6 +111,9 @@ def _element(element: Any, seen: set[str]) -> Found:
         yield "error", "element is no object"
         return
     kind = element.get("type")
+    if not isinstance(kind, str):
+        yield "error", "element without a type"
+        return
     if kind in _NOT_CHECKED:
         return
     if kind not in _KEYS:

@@ -87,7 +87,7 @@ def _recognised(root: Any) -> bool:
     if isinstance(root, list):
         return all(isinstance(item, dict | list) for item in root)
     known = {*_DEPTHS, "GeometryCollection", "Feature", "FeatureCollection"}
-    return isinstance(root, dict) and root.get("type") in known
+    return isinstance(root, dict) and _type(root) in known
 
 
 def _features(root: Any) -> Iterator[tuple[Any, bool]]:
@@ -116,7 +116,7 @@ def _feature(feature: Any, inside: bool, seen: set[str]) -> Found:
     if not isinstance(feature, dict):
         yield "error", "not a JSON object"
         return
-    kind = feature.get("type")
+    kind = _type(feature)
     if not inside and (kind in _DEPTHS or kind == "GeometryCollection"):
         yield from _geometry(feature)
         return
@@ -130,6 +130,11 @@ def _feature(feature: Any, inside: bool, seen: set[str]) -> Found:
         yield from _geometry(feature["nucleusGeometry"])
     if "properties" in feature:
         yield from _properties(feature["properties"])
+
+
+def _type(item: Mapping[str, Any]) -> str:
+    kind = item.get("type")
+    return kind if isinstance(kind, str) else ""
 
 
 def _identity(feature: Mapping[str, Any], seen: set[str]) -> Found:
@@ -269,7 +274,7 @@ def _geometry(geometry: Any) -> Found:
     if not geometry:
         yield "warning", "object without outline"
         return
-    kind = geometry.get("type")
+    kind = _type(geometry)
     if kind == "GeometryCollection":
         yield "error", "GeometryCollection: QuPath 0.6 and later cannot read it"
         return
@@ -331,9 +336,7 @@ def _polygons(parts: list[Any]) -> Found:
     if not geometry.is_valid:
         yield "error", f"invalid outline, refused since 0.6: {_why(geometry)}"
         return
-    if not shapely.is_valid(shapely.transform(geometry, lambda p: np.round(p, 2))):
-        yield "error", "invalid outline once rounded to 0.01 px, refused since 0.6"
-    elif shapely.set_precision(geometry, _GRID).is_empty:
+    if shapely.set_precision(geometry, _GRID).is_empty:
         yield "warning", "vanishes on QuPath's grid of 0.01 px"
 
 

@@ -63,10 +63,10 @@ def _take(element: Any, document_name: str | None, intake: Intake) -> None:
     if not isinstance(element, dict):
         intake.drop(index, "not an element")
         return
-    kind = element.get("type")
-    rings = _rings(element)
+    kind = _text(element.get("type")) or ""
+    rings = _rings(element, kind)
     if rings is None:
-        reason = _NO_AREA.get(kind, "unknown type of element") if isinstance(kind, str) else "no type"
+        reason = _NO_AREA.get(kind, "unknown type of element")
         intake.drop(index, "an open line has no area" if kind == "polyline" else reason)
         return
     polygon = intake.outline(index, [rings], closed=False)
@@ -87,9 +87,8 @@ def _take(element: Any, document_name: str | None, intake: Intake) -> None:
     )
 
 
-def _rings(element: Mapping[str, Any]) -> list[Any] | None:
+def _rings(element: Mapping[str, Any], kind: str) -> list[Any] | None:
     """Shell and holes of an element with an area; None for any other."""
-    kind = element.get("type")
     if kind == "polyline":
         if element.get("closed") is not True:
             return None

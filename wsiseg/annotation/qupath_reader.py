@@ -69,6 +69,12 @@ def _features(value: Any, parent: str | None) -> Iterator[tuple[Any, str | None]
             stack.extend((child, identity) for child in reversed(_children(item)))
 
 
+def _type(item: Mapping[str, Any]) -> str:
+    """The ``type`` of a GeoJSON object; empty where it is missing or no text."""
+    kind = item.get("type")
+    return kind if isinstance(kind, str) else ""
+
+
 def _children(feature: Mapping[str, Any]) -> list[Any]:
     properties = feature.get("properties")
     places = [properties, feature] if isinstance(properties, dict) else [feature]
@@ -84,9 +90,9 @@ def _take(feature: Any, parent: str | None, intake: Intake) -> None:
     if not isinstance(feature, dict):
         intake.drop(index, "not a GeoJSON object")
         return
-    if feature.get("type") in GEOMETRY_TYPES:
+    if _type(feature) in GEOMETRY_TYPES:
         feature = {"type": "Feature", "geometry": feature}
-    if feature.get("type", "Feature") != "Feature" and "geometry" not in feature:
+    if _type(feature) not in {"Feature", ""} and "geometry" not in feature:
         intake.drop(index, "not a GeoJSON Feature")
         return
     properties = feature.get("properties")
@@ -146,7 +152,7 @@ def _polygon(geometry: Any, index: int, intake: Intake) -> Polygonal | None:
 
 def _other_plane(geometry: Mapping[str, Any]) -> bool:
     plane = geometry.get("plane")
-    return isinstance(plane, dict) and any(plane.get(axis) not in {None, 0} for axis in ("z", "t"))
+    return isinstance(plane, dict) and any(plane.get(axis) not in (None, 0) for axis in ("z", "t"))
 
 
 def _parts(geometry: Any) -> tuple[list[Any], list[str]]:
@@ -157,14 +163,14 @@ def _parts(geometry: Any) -> tuple[list[Any], list[str]]:
     while stack:
         item = stack.pop()
         item = item if isinstance(item, dict) else {}
-        kind, coordinates, inner = item.get("type"), item.get("coordinates"), item.get("geometries")
+        kind, coordinates, inner = _type(item), item.get("coordinates"), item.get("geometries")
         if kind == "GeometryCollection" and isinstance(inner, list):
             stack.extend(reversed(inner))
         elif kind == "Polygon" and isinstance(coordinates, list) and coordinates:
             parts.append(_as_ellipse(coordinates) if item.get("isEllipse") is True else coordinates)
         elif kind == "MultiPolygon" and isinstance(coordinates, list):
             parts.extend(coordinates)
-        elif isinstance(kind, str) and kind in _NO_AREA:
+        elif kind in _NO_AREA:
             losses.append(_NO_AREA[kind])
         else:
             losses.append("empty geometry" if kind in GEOMETRY_TYPES else "unknown kind of geometry")

@@ -211,9 +211,10 @@ def grid_polygons(polygons: Sequence[Polygonal], origin_l0: tuple[float, float])
     """
     array = np.array(polygons, dtype=object)
     rounded = shapely.transform(array, lambda points: np.round(points - origin_l0, DECIMALS) + 0.0)
-    rounded = shapely.remove_repeated_points(rounded)
     good = shapely.is_valid(rounded) & (shapely.area(rounded) > _PLAIN_AREA * shapely.length(rounded))
-    results: list[Polygonal | None] = list(shapely.orient_polygons(rounded))
+    # Only a valid ring is sure to keep three points.
+    rounded[good] = shapely.orient_polygons(shapely.remove_repeated_points(rounded[good]))
+    results: list[Polygonal | None] = list(rounded)
     for position in np.flatnonzero(~good):
         polygon = on_grid(rounded[position], DECIMALS)
         results[position] = None if polygon is None else shapely.orient_polygons(polygon)

@@ -6,6 +6,7 @@ from xml.etree.ElementTree import Element
 
 from wsiseg.annotation.asap_reader import Ungrouped, read_asap
 from wsiseg.annotation.dsa_reader import is_dsa, read_dsa
+from wsiseg.annotation.feature_lines import NotByLineError, features_by_line
 from wsiseg.annotation.imagescope_reader import is_halo, microns_per_pixel, read_imagescope
 from wsiseg.annotation.intake import Intake
 from wsiseg.annotation.model import AnnotationFile, FileFormat
@@ -131,6 +132,9 @@ class _Reader:
 
     def read(self, source: Source) -> AnnotationFile:
         """Recognise and read one file."""
+        by_line = self._read_by_line(source)
+        if by_line is not None:
+            return by_line
         file_format, content = sniff(source)
         if file_format in {"qupath", "dsa"}:
             intake = Intake(self._origin_l0)
@@ -142,6 +146,19 @@ class _Reader:
             return AnnotationFile(intake.annotations, file_format, intake.report)
         read_imagescope(content, intake, close_gap_px=self._close_gap_px)
         return AnnotationFile(intake.annotations, file_format, intake.report, microns_per_pixel(content))
+
+    def _read_by_line(self, source: Source) -> AnnotationFile | None:
+        """Read a collection that has one feature a line; None for any other file."""
+        features = features_by_line(source.data)
+        if features is None:
+            return None
+        intake = Intake(self._origin_l0)
+        try:
+            for feature in features:
+                read_geojson(feature, intake)
+        except NotByLineError:
+            return None
+        return AnnotationFile(intake.annotations, "qupath", intake.report)
 
 
 def _merge(files: list[AnnotationFile], failures: list[AnnotationParseError]) -> AnnotationFile:

@@ -50,11 +50,13 @@ def as_ring(positions: Any) -> Ring:
         raise OutlineError(NOT_FINITE)
     points = points[:, :2]
     # A comparison with NaN is false, so this refuses NaN and infinity too.
-    if not bool((np.abs(points) <= MAX_COORDINATE).all()):
+    if not np.abs(points).max() <= MAX_COORDINATE:
         raise OutlineError(NOT_FINITE)
-    moved = np.any(points != np.roll(points, 1, axis=0), axis=1)
-    if not moved.all():
-        points = points[moved]
+    repeated = (points[1:] == points[:-1]).all(axis=1)
+    if repeated.any():
+        points = points[np.concatenate(([True], ~repeated))]
+    if (points[0] == points[-1]).all():
+        points = points[:-1]
     if len(points) < 3:
         raise OutlineError(TOO_FEW)
     return points
@@ -126,10 +128,9 @@ def on_grid(polygon: Any, decimals: int, *, origin: tuple[float, float] = (0.0, 
     """
     step = 10.0**-decimals
     rounded = shapely.transform(polygon, lambda points: np.round(points - origin, decimals) + 0.0)
-    rounded = shapely.remove_repeated_points(rounded)
     for _ in range(_SNAP_ROUNDS):
         if rounded.is_valid and not is_sliver(rounded, step):
-            return polygonal(rounded)
+            return polygonal(shapely.remove_repeated_points(rounded))
         mended = polygonal(shapely.make_valid(rounded, method="structure", keep_collapsed=False))
         if mended is None:
             return None
@@ -140,7 +141,7 @@ def on_grid(polygon: Any, decimals: int, *, origin: tuple[float, float] = (0.0, 
             return None
         rounded = shapely.transform(snapped, lambda points: np.round(points, decimals))
         if rounded.is_valid:
-            return polygonal(rounded)
+            return polygonal(shapely.remove_repeated_points(rounded))
     return None
 
 

@@ -144,8 +144,8 @@ def _details(data: dict[str, Any]) -> list[str]:
         if "boundary_um" in row:
             outline = row["boundary_um"]
             lines.append(
-                f"{name}: outlines of {outline['pairs']} pairs lie {outline['mean']:.2f} um apart on average, "
-                f"95 % within {outline['hausdorff_95']:.2f} um"
+                f"{name}: outlines of {outline['pairs']} matched pairs are {outline['mean']:.2f} um apart "
+                f"on average, 95 % within {outline['hausdorff_95']:.2f} um"
             )
         if "count_per_container" in row:
             count = row["count_per_container"]

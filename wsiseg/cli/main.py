@@ -15,6 +15,7 @@ COMMANDS = {
     "tile": "Cut slides into tiles, with labels where there are annotations.",
     "train": "Train on the tiles, labelled and unlabelled.",
     "predict": "Segment whole slides with a trained run.",
+    "export": "Export a trained run as a folder with a model card.",
     "evaluate": "Compare a prediction with annotations.",
     "info": "Show what a slide file holds.",
     "convert": "Turn annotations into another viewer's format.",

@@ -9,6 +9,7 @@ from wsiseg.config.yaml_io import (
     find_recipe,
     load_config,
     load_mapping,
+    override_config,
     parse_config,
     save_config,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "find_recipe",
     "load_config",
     "load_mapping",
+    "override_config",
     "parse_config",
     "save_config",
 ]

@@ -30,6 +30,18 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
     return parse_config(data, source="the configuration" if path is None else str(path))
 
 
+def override_config(config: Config, overrides: Sequence[str]) -> Config:
+    """A configuration with ``section.key=value`` settings laid on top.
+
+    Raises:
+        ConfigError: An unknown key or a wrong value.
+    """
+    data = dump_config(config)
+    for override in overrides:
+        _apply(data, override)
+    return parse_config(data, source="--set")
+
+
 def find_recipe(name: Path) -> Path | None:
     """The YAML of a recipe that comes with wsiseg, such as ``paper``; None where ``name`` is not one.
 

@@ -13,7 +13,6 @@ from wsiseg.classes import ClassSchema
 from wsiseg.config import Config
 from wsiseg.errors import ConfigError
 from wsiseg.evaluate.inputs import (
-    MPP_KEY,
     Case,
     Side,
     annotated_side,
@@ -21,9 +20,8 @@ from wsiseg.evaluate.inputs import (
     is_mask,
     mask_mpp,
     mask_side,
-    noted,
+    origin_of,
     read_file,
-    schema_of,
 )
 from wsiseg.evaluate.objectscores import ClassObjects, score_objects
 from wsiseg.evaluate.pixels import PixelCounts, count_pixels
@@ -152,15 +150,17 @@ class _Judge:
     def judge(self, case: Case) -> SlideEvaluation:
         with Slide.open(case.slide, mpp=self._mpp_slide) as slide:
             prediction = None if is_mask(case.prediction) else read_file(case.prediction, slide)
-            schema, mpp = self._settle(case, prediction)
+            schema, mpp = self._settle(case)
             frame = slide.frame(mpp)
             truth = annotated_side(read_file(case.truth, slide), schema, frame, self._config)
             with self._prediction(case, prediction, schema, frame) as judged:
                 return self._compare(slide, truth, judged, schema, frame)
 
-    def _settle(self, case: Case, prediction: AnnotationFile | None) -> tuple[ClassSchema, float]:
-        notes = noted(prediction.annotations) if prediction else {}
-        schema = schema_of(self._config, notes, case.prediction)
+    def _settle(self, case: Case) -> tuple[ClassSchema, float]:
+        """Classes and um/px: the configuration's classes where it names any, else the prediction's own."""
+        origin = origin_of(case.prediction)
+        named = "classes" in self._config.model_fields_set
+        schema = self._config.schema_ if named or origin.schema is None else origin.schema
         self._schema = self._schema or schema
         if schema.fingerprint != self._schema.fingerprint:
             raise ConfigError(
@@ -170,21 +170,9 @@ class _Judge:
                 remedy="Evaluate it apart, or name the classes with --config",
             )
         if self._mpp is None:
-            self._mpp = self._native_mpp(case, notes.get(MPP_KEY))
+            self._mpp = mask_mpp(case.prediction) if is_mask(case.prediction) else origin.mpp
+        self._mpp = self._mpp or self._config.tiling.mpp
         return self._schema, self._mpp
-
-    def _native_mpp(self, case: Case, note: str | None) -> float:
-        if is_mask(case.prediction):
-            return mask_mpp(case.prediction)
-        try:
-            return self._config.tiling.mpp if note is None else float(note)
-        except ValueError as err:
-            raise ConfigError(
-                f"{case.prediction}: its metadata {MPP_KEY!r}",
-                found=repr(note),
-                expected="a number",
-                remedy="Give the resolution with --mpp",
-            ) from err
 
     @contextmanager
     def _prediction(

@@ -13,7 +13,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
-from wsiseg.annotation import Annotation, AnnotationFile, Classified, classify, read_annotations
+from wsiseg.annotation import AnnotationFile, Classified, classify, read_annotations
 from wsiseg.classes import IGNORE_INDEX, ClassSchema
 from wsiseg.config import Config
 from wsiseg.errors import AnnotationParseError, ConfigError, SlideOpenError
@@ -23,11 +23,8 @@ from wsiseg.raster import ShapePainter
 from wsiseg.slide import Slide
 from wsiseg.trace import EdgeTracer
 
-CLASSES_KEY = "wsiseg_classes"
-"""Metadata key under which ``predict`` notes its class schema, as JSON."""
-
-MPP_KEY = "wsiseg_mpp"
-"""Metadata key under which ``predict`` notes the um/px that it worked at."""
+RECORD_SUFFIX = ".prediction.json"
+"""Follows the slide's stem in the name of the record that ``predict`` writes beside its other files."""
 
 _BAND_PX = 512
 
@@ -90,33 +87,50 @@ def read_file(path: Path, slide: Slide) -> AnnotationFile:
     return file
 
 
-def noted(annotations: Sequence[Annotation]) -> Mapping[str, str]:
-    """What ``predict`` noted in its output: the metadata of the first object that has any of ours."""
-    return next((a.metadata for a in annotations if CLASSES_KEY in a.metadata), {})
+@dataclass(frozen=True)
+class Origin:
+    """What a prediction was made with, as far as it says.
+
+    Attributes:
+        schema: The classes of the model, or None.
+        mpp: The um/px that the model worked at, or None.
+    """
+
+    schema: ClassSchema | None = None
+    mpp: float | None = None
 
 
-def schema_of(config: Config, notes: Mapping[str, str], source: Path) -> ClassSchema:
-    """The classes to judge by: the configuration's where it names any, else the prediction's own.
+def origin_of(prediction: Path) -> Origin:
+    """Look for the record that ``predict`` leaves beside its files: ``slide.prediction.json``.
 
     Raises:
-        ConfigError: The prediction notes classes that cannot be read.
+        AnnotationParseError: There is a record, and it cannot be read.
     """
-    if "classes" in config.model_fields_set or CLASSES_KEY not in notes:
-        return config.schema_
+    stem = prediction.name
+    while "." in stem:
+        stem = stem.rpartition(".")[0]
+        record = prediction.parent / f"{stem}{RECORD_SUFFIX}"
+        if record.is_file():
+            return _read_record(record)
+    return Origin()
+
+
+def _read_record(record: Path) -> Origin:
     try:
-        return ClassSchema.from_json(json.loads(notes[CLASSES_KEY]))
-    except (ValueError, KeyError, TypeError) as err:
-        raise ConfigError(
-            f"{source}: its metadata {CLASSES_KEY!r} does not name classes",
-            remedy="Name them with --config",
+        model = json.loads(record.read_text(encoding="utf-8"))["model"]
+        return Origin(ClassSchema.from_json(model["classes"]), float(model["mpp"]))
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise AnnotationParseError(
+            f"{record} is not a record of a prediction",
+            found=f"{type(err).__name__}: {err}",
+            remedy="Predict again, or remove it and name the classes with --config",
         ) from err
 
 
 def annotated_side(file: AnnotationFile, schema: ClassSchema, frame: GridFrame, config: Config) -> Side:
     """A side from annotations.
 
-    Containers are painted before what they contain, then areas that are outlined as background, and last
-    the ignored ones.
+    Containers are painted before what they contain, and ignored areas last, as ``tile`` does.
 
     Raises:
         UnknownClassError: A class that is not in the schema.
@@ -142,7 +156,7 @@ def annotated_side(file: AnnotationFile, schema: ClassSchema, frame: GridFrame, 
 
 def painter_of(found: Classified, schema: ClassSchema, frame: GridFrame) -> ShapePainter:
     """Annotations as label maps of the grid frame."""
-    order = [*schema.paint_order(), schema.names[0]]
+    order = [schema.names[0], *schema.paint_order()]
     objects = sorted(found.objects, key=lambda item: order.index(item[1]))
     outlines = [*(item.polygon for item, _ in objects), *(item.polygon for item in found.ignored)]
     labels = [*(schema.index(name) for _, name in objects), *(IGNORE_INDEX for _ in found.ignored)]

@@ -34,7 +34,7 @@ def perimeters(polygons: Polygons) -> Floats:
     one = np.minimum(edge / 2, _SMOOTH_PX)
     other = one[_following(ring)]
     saved = one + other - np.hypot(one, other)
-    return np.bincount(owner[ring], weights=edge - saved, minlength=len(polygons))
+    return np.bincount(owner[ring], weights=edge - saved, minlength=len(polygons)).astype(np.float64)
 
 
 def _following(ring: NDArray[np.int64]) -> NDArray[np.int64]:

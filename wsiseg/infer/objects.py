@@ -14,7 +14,7 @@ from wsiseg.annotation import Annotation
 from wsiseg.classes import ClassSchema
 from wsiseg.geometry import GridFrame
 from wsiseg.infer.measure import means, perimeters
-from wsiseg.infer.polygons import contains
+from wsiseg.infer.polygons import contains, parents
 from wsiseg.tilestore import MaskStore
 from wsiseg.trace import Polygons
 
@@ -59,8 +59,7 @@ class ObjectTable:
     def counts(self) -> dict[str, int]:
         """Objects by foreground class."""
         return {
-            name: int((self.class_index == self.schema.index(name)).sum())
-            for name in self.schema.names[1:]
+            name: int((self.class_index == self.schema.index(name)).sum()) for name in self.schema.names[1:]
         }
 
     @property
@@ -71,7 +70,8 @@ class ObjectTable:
 
     def class_name(self, row: int) -> str:
         """Class of an object."""
-        return self.schema.names[self.class_index[row]]
+        name: str = self.schema.names[self.class_index[row]]
+        return name
 
     def name(self, row: int) -> str:
         """For people: ``Glomerulus 12``."""
@@ -149,13 +149,16 @@ class ObjectTable:
                 parent = self.name(int(self.parent[row])) if self.parent[row] >= 0 else ""
                 centre = [f"{value:.2f}" for value in self.centroid_l0[row]]
                 figures = [_cell(values[row]) for values in columns.values()]
-                writer.writerow([self.id(row), self.name(row), self.class_name(row), parent, *centre, *figures])
+                writer.writerow(
+                    [self.id(row), self.name(row), self.class_name(row), parent, *centre, *figures]
+                )
 
 
 def build_table(
     traced: dict[str, Polygons],
     outlines: dict[str, Polygons],
     schema: ClassSchema,
+    *,
     frame: GridFrame,
     confidence: MaskStore,
     identity: str,
@@ -182,7 +185,7 @@ def build_table(
         perimeter_um=perimeters(polygons) * frame.mpp,
         mean_probability=means(polygons, confidence) / 255,
         centroid_l0=frame.points_to_l0(shapely.get_coordinates(shapely.centroid(polygons)).reshape(-1, 2)),
-        parent=_parents(traced, names, schema),
+        parent=parents(traced, names, schema),
         identity=identity,
     )
 
@@ -196,17 +199,6 @@ def drop_outside(objects: dict[str, Polygons], schema: ClassSchema) -> dict[str,
             _, inside = contains(kept[holder], kept[name])
             kept[name] = kept[name][np.unique(inside)]
     return kept
-
-
-def _parents(objects: dict[str, Polygons], names: list[str], schema: ClassSchema) -> Ints:
-    first_row = dict(zip(names, np.cumsum([0, *(len(objects[name]) for name in names)]), strict=False))
-    parent = np.full(sum(len(objects[name]) for name in names), -1, dtype=np.int64)
-    for name in names:
-        holder = schema[name].inside
-        if holder in first_row:
-            which, what = contains(objects[holder], objects[name])
-            parent[first_row[name] + what] = first_row[holder] + which
-    return parent
 
 
 def _joined(objects: dict[str, Polygons], names: list[str]) -> Polygons:

@@ -6,6 +6,7 @@ Smaller levels take every second pixel of the level before: a class is never ave
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree as ET
 
 import numpy as np
@@ -24,7 +25,13 @@ CLASSES_NAMESPACE = "wsiseg/classes"
 
 
 def write_label_image(
-    path: Path, label: MaskStore, schema: ClassSchema, mpp: tuple[float, float], name: str, progress: Progress
+    path: Path,
+    label: MaskStore,
+    schema: ClassSchema,
+    *,
+    mpp: tuple[float, float],
+    name: str,
+    progress: Progress,
 ) -> None:
     """Write a label mask; the same mask gives the same bytes.
 
@@ -39,7 +46,7 @@ def write_label_image(
     width, height = label.size_gr
     levels = level_count(width, height)
     progress.start("writing the mask", sum(len(_boxes(label.size_gr, level)) for level in range(levels)))
-    options = {
+    options: dict[str, Any] = {
         "dtype": np.uint8,
         "tile": (TILE_PX, TILE_PX),
         "compression": "zlib",
@@ -66,14 +73,15 @@ def write_label_image(
 
 def level_count(width: int, height: int) -> int:
     """Levels until the longer side fits a tile."""
-    return 1 + max(0, (max(width, height) - 1) // TILE_PX).bit_length()
+    return 1 + int((max(width, height) - 1) // TILE_PX).bit_length()
 
 
 def ome_xml(schema: ClassSchema, size: tuple[int, int], mpp: tuple[float, float], name: str) -> bytes:
     """The OME-XML header: physical pixel size, and each class with its label and colour.
 
-    A class is a ``Label`` with a fill colour in the region of interest list of no viewer, so classes are
-    kept as a map annotation: label -> ``name #rrggbb``.
+    OME-XML has no element for the meaning of a label, so classes are a map annotation, label to
+    ``name #rrggbb``, and the channel's name lists them. The same colours are the TIFF's own palette: QuPath
+    reads such a file as plain 8-bit labels, picture viewers show the colours.
     """
     ET.register_namespace("", OME)
     root = ET.Element(f"{{{OME}}}OME", {"Creator": f"wsiseg {__version__}"})
@@ -97,9 +105,7 @@ def ome_xml(schema: ClassSchema, size: tuple[int, int], mpp: tuple[float, float]
         },
     )
     classes = ", ".join(f"{index} {tissue_class.name}" for index, tissue_class in enumerate(schema))
-    ET.SubElement(
-        pixels, f"{{{OME}}}Channel", {"ID": "Channel:0:0", "Name": classes, "SamplesPerPixel": "1"}
-    )
+    ET.SubElement(pixels, f"{{{OME}}}Channel", {"ID": "Channel:0:0", "Name": classes, "SamplesPerPixel": "1"})
     ET.SubElement(pixels, f"{{{OME}}}TiffData", {"IFD": "0", "PlaneCount": "1"})
     ET.SubElement(image, f"{{{OME}}}AnnotationRef", {"ID": "Annotation:0"})
     annotations = ET.SubElement(root, f"{{{OME}}}StructuredAnnotations")
@@ -110,7 +116,7 @@ def ome_xml(schema: ClassSchema, size: tuple[int, int], mpp: tuple[float, float]
     for index, tissue_class in enumerate(schema):
         entry = ET.SubElement(values, f"{{{OME}}}M", {"K": str(index)})
         entry.text = "{} #{:02x}{:02x}{:02x}".format(tissue_class.name, *tissue_class.color)
-    return ET.tostring(root, encoding="UTF-8", xml_declaration=True)
+    return bytes(ET.tostring(root, encoding="UTF-8", xml_declaration=True))
 
 
 def _color_map(schema: ClassSchema) -> NDArray[np.uint16]:
@@ -119,7 +125,7 @@ def _color_map(schema: ClassSchema) -> NDArray[np.uint16]:
 
 
 def _level_side(side: int, level: int) -> int:
-    return -(-side // 2**level)
+    return -(-side // (1 << level))
 
 
 def _boxes(size_gr: tuple[int, int], level: int) -> list[Box]:
@@ -147,8 +153,5 @@ def _thinned(label: MaskStore, box: Box, step: int) -> NDArray[np.uint8]:
     strips = range(box.y0, box.y1, max(step, 2048 // step * step))
     rows = strips.step
     return np.concatenate(
-        [
-            label.read(Box(box.x0, top, box.x1, min(top + rows, box.y1)))[::step, ::step]
-            for top in strips
-        ]
+        [label.read(Box(box.x0, top, box.x1, min(top + rows, box.y1)))[::step, ::step] for top in strips]
     )

@@ -76,9 +76,7 @@ def _own_share(containers: Polygons, contents: Polygons) -> NDArray[np.float64]:
     return np.asarray(1 - filled / shapely.area(containers), dtype=np.float64)
 
 
-def contains(
-    containers: Polygons, contents: Polygons
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def contains(containers: Polygons, contents: Polygons) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which container holds which object: pairs of indices, by container.
 
     Objects traced from one flat mask lie inside a container or outside of it as a whole, so one point
@@ -88,3 +86,24 @@ def contains(
     pairs = shapely.STRtree(points).query(containers, predicate="contains")
     return pairs[0], pairs[1]
 
+
+def parents(objects: dict[str, Polygons], names: list[str], schema: ClassSchema) -> NDArray[np.int64]:
+    """For each object, its position, in ``names`` one class after another, of the object that contains it.
+
+    Args:
+        objects: Outlines by class.
+        names: Classes to look at, containers before what they contain.
+        schema: Says which class lies in which.
+
+    Returns:
+        int64 ``(n,)``; -1 for an object of a class that no class contains, and for one that lies outside.
+    """
+    sizes = [len(objects[name]) for name in names]
+    first = dict(zip(names, np.cumsum([0, *sizes]), strict=False))
+    parent = np.full(sum(sizes), -1, dtype=np.int64)
+    for name in names:
+        holder = schema[name].inside
+        if holder in first:
+            which, what = contains(objects[holder], objects[name])
+            parent[first[name] + what] = first[holder] + which
+    return parent

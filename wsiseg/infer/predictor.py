@@ -1,11 +1,10 @@
-"""From tiles to class probabilities.
+"""A trained network as a predictor of tiles.
 
 Array names: N tiles, K classes, T side of a tile.
 """
 
 import shutil
 from collections.abc import Callable
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -13,20 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsiseg.errors import ConfigError
+from wsiseg.infer.turning import DIHEDRAL, FLIPS, Predictor, TurningPredictor
 from wsiseg.model.checkpoint import TrainedModel
-
-Turn = tuple[int, bool]
-"""Quarter turns, and whether the tile is mirrored first."""
-
-_FLIPS: tuple[Turn, ...] = ((0, False), (0, True), (2, False), (2, True))
-_DIHEDRAL: tuple[Turn, ...] = tuple((turns, mirrored) for turns in range(4) for mirrored in (False, True))
-
-
-class Predictor(Protocol):
-    """Anything that tells the classes of tiles; a test's fake is a function."""
-
-    def __call__(self, images_NTT3: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """Class probabilities ``probabilities_NKTT`` of RGB tiles, float32, summing to 1 over K."""
 
 
 class TorchPredictor:
@@ -65,30 +52,6 @@ class TorchPredictor:
         return probabilities
 
 
-class TurningPredictor:
-    """The mean of another predictor's answers to turned and mirrored copies of each tile.
-
-    Args:
-        predictor: The one to ask.
-        turns: ``_FLIPS`` or ``_DIHEDRAL``.
-    """
-
-    def __init__(self, predictor: Predictor, turns: tuple[Turn, ...] = _DIHEDRAL) -> None:
-        self._predictor = predictor
-        self._turns = turns
-
-    def __call__(self, images_NTT3: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """See ``Predictor``."""
-        total: NDArray[np.float32] | None = None
-        for turn in self._turns:
-            answer = self._predictor(np.ascontiguousarray(_turn(images_NTT3, turn, axes=(1, 2))))
-            answer = _turn_back(answer, turn, axes=(2, 3))
-            total = answer if total is None else total + answer
-        if total is None:
-            raise ValueError("no turns")
-        return np.ascontiguousarray(total / np.float32(len(self._turns)))
-
-
 def build_predictor(
     model: TrainedModel, device: torch.device, *, precision: str, compiled: bool, tta: str
 ) -> Predictor:
@@ -100,7 +63,7 @@ def build_predictor(
     predictor: Predictor = TorchPredictor(model, device, precision=precision, compiled=compiled)
     if tta == "none":
         return predictor
-    return TurningPredictor(predictor, _FLIPS if tta == "flips" else _DIHEDRAL)
+    return TurningPredictor(predictor, FLIPS if tta == "flips" else DIHEDRAL)
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -138,7 +101,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 def _cpu_has_bf16() -> bool:
     """Whether the processor multiplies bf16 itself; emulated it is slower than fp32."""
     # Older releases of torch do not tell; fp32 is right everywhere.
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
@@ -150,14 +113,3 @@ def _compiled(network: torch.nn.Module, device: torch.device) -> Callable[[Tenso
         )
     compiled: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False)
     return compiled
-
-
-def _turn(array: NDArray[np.uint8], turn: Turn, axes: tuple[int, int]) -> NDArray[np.uint8]:
-    turns, mirrored = turn
-    return np.rot90(np.flip(array, axes[1]) if mirrored else array, turns, axes)
-
-
-def _turn_back(array: NDArray[np.float32], turn: Turn, axes: tuple[int, int]) -> NDArray[np.float32]:
-    turns, mirrored = turn
-    upright = np.rot90(array, -turns, axes)
-    return np.flip(upright, axes[1]) if mirrored else upright

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from wsiseg.errors import SlideReadError
 from wsiseg.geometry import GridFrame, Tile, TileGrid
-from wsiseg.infer.predictor import Predictor
+from wsiseg.infer.turning import Predictor
 from wsiseg.slide import RegionReader
 
 _BATCHES_AHEAD = 3

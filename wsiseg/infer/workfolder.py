@@ -117,4 +117,3 @@ def _whole_lines(journal: Path) -> list[bytes]:
     except FileNotFoundError:
         return []
     return [line for line in lines if line.endswith(b"\n")]
-

@@ -21,7 +21,7 @@ from torch import nn
 from wsiseg.config.training import SegmentorConfig
 from wsiseg.errors import CheckpointFormatError, ConfigError
 
-SMALL_ENCODER = "resnet18"
+SMALL_ENCODER = "tu-mobilenetv3_small_100"
 """Default on a CPU: learns from nothing within minutes."""
 
 LARGE_ENCODER = "tu-xception65"

@@ -130,7 +130,7 @@ def _cores(dice: Dice, width: float, height: float) -> list[Segment]:
 def _wedge(dice: Dice, width: float, height: float) -> list[tuple[float, float, float, float]]:
     """Half planes, as a point and an inward normal, whose common part is a wedge."""
     cx, cy = width / 2, height / 2
-    reach = min(width, height) * 0.42
+    reach = min(width, height) * 0.40
     ux, uy = dice.direction()
     planes = []
     # Two flanks that run together, the capsule side, and the cut-off tip.

@@ -13,7 +13,7 @@ from wsiseg.annotation import Annotation
 from wsiseg.annotation.qupath_writer import write_qupath
 from wsiseg.classes import ClassSchema, default_schema
 from wsiseg.synthetic.dice import Dice
-from wsiseg.synthetic.glomeruli import Glomerulus
+from wsiseg.synthetic.glomerulus import Glomerulus
 from wsiseg.synthetic.render import Scene
 
 _KIND = 7
@@ -72,20 +72,21 @@ def write_truth(path: Path, scene: Scene, slide_id: str, schema: ClassSchema | N
 def annotations(scene: Scene) -> Iterator[Annotation]:
     """The truth in drawing order: regions first, then each glomerulus followed by its nuclei.
 
-    Coordinates are level-0 pixels. Every object that touches an annotated region is there, whole.
+    Coordinates are level-0 pixels. Every glomerulus that touches an annotated region
+    is there whole, with all its nuclei.
     """
     regions = annotated_regions(scene)
     tree = STRtree(regions)
     for number, region in enumerate(regions, 1):
         yield Annotation(region, REGION_CLASS, name=f"Region {number}")
     for number, glomerulus in enumerate(scene.glomeruli.every(), 1):
-        for annotation in _objects(glomerulus, number, scene.spec.mpp):
-            if not regions or len(tree.query(annotation.polygon, predicate="intersects")):
-                yield annotation
+        outline = _polygon(glomerulus.outline(), scene.spec.mpp)
+        if not regions or len(tree.query(outline, predicate="intersects")):
+            yield Annotation(outline, "glomerulus", name=f"Glomerulus {number}")
+            yield from _nuclei(glomerulus, scene.spec.mpp)
 
 
-def _objects(glomerulus: Glomerulus, number: int, mpp: float) -> Iterator[Annotation]:
-    yield Annotation(_polygon(glomerulus.outline(), mpp), "glomerulus", name=f"Glomerulus {number}")
+def _nuclei(glomerulus: Glomerulus, mpp: float) -> Iterator[Annotation]:
     for class_name, nuclei in (("podocyte", glomerulus.podocytes), ("non_podocyte", glomerulus.others)):
         for index in range(len(nuclei)):
             yield Annotation(_polygon(nuclei.outline(index), mpp), class_name)

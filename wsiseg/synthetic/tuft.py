@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg.synthetic.canvas import Canvas, Window, unit_ramp
-from wsiseg.synthetic.glomeruli import Glomerulus, wave
+from wsiseg.synthetic.glomerulus import Glomerulus, wave
 from wsiseg.synthetic.noise import FloatArray
 from wsiseg.synthetic.nuclei import paint_nuclei
 

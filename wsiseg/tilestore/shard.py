@@ -11,18 +11,29 @@ from pathlib import Path
 
 import google_crc32c
 import numpy as np
+from numcodecs import blosc
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
-from wsiseg.tilestore.layout import ZSTD_LEVEL
+from wsiseg.tilestore.layout import LZ4_LEVEL, ZSTD_LEVEL
 
 _MISSING = 2**64 - 1
 """Offset and length of a chunk that is not stored."""
 
 
-def encode_chunk(array: NDArray[np.uint8]) -> bytes:
-    """Compress one tile; releases the interpreter's lock while it does."""
-    return bytes(Zstd(level=ZSTD_LEVEL, checksum=False).encode(np.ascontiguousarray(array)))
+# With threads of its own Blosc writes blocks as they get ready, so that bytes would differ from run to run.
+blosc.use_threads = False
+
+
+def encode_image(image: NDArray[np.uint8]) -> bytes:
+    """Compress the image of a tile; releases the interpreter's lock while it does."""
+    codec = blosc.Blosc(cname="lz4", clevel=LZ4_LEVEL, shuffle=blosc.NOSHUFFLE)
+    return bytes(codec.encode(np.ascontiguousarray(image)))
+
+
+def encode_label(label: NDArray[np.uint8]) -> bytes:
+    """Compress the label map of a tile."""
+    return bytes(Zstd(level=ZSTD_LEVEL, checksum=False).encode(np.ascontiguousarray(label)))
 
 
 def write_shard(target: Path, chunks: Sequence[bytes | None], slots: int) -> None:

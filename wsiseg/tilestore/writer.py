@@ -22,12 +22,17 @@ from typing import Any, Self
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import ZstdCodec
+from zarr.abc.codec import BytesBytesCodec
+from zarr.codecs import BloscCodec, ZstdCodec
 
 from wsiseg.classes import IGNORE_INDEX
 from wsiseg.files import PARTIAL_SUFFIX, as_output_error
-from wsiseg.tilestore.layout import ATTRIBUTES, ZSTD_LEVEL, StoreHeader, tiles_in_shard
-from wsiseg.tilestore.shard import encode_chunk, write_shard
+from wsiseg.tilestore.layout import ATTRIBUTES, LZ4_LEVEL, ZSTD_LEVEL, StoreHeader, tiles_in_shard
+from wsiseg.tilestore.shard import encode_image, encode_label, write_shard
+
+# What ``wsiseg.tilestore.shard`` writes, said in zarr's words.
+_IMAGES = BloscCodec(cname="lz4", clevel=LZ4_LEVEL, shuffle="noshuffle", typesize=1)
+_OTHERS = ZstdCodec(level=ZSTD_LEVEL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +73,8 @@ def encode_tile(
         counts = np.bincount(label.reshape(-1), minlength=IGNORE_INDEX + 1)[:classes]
     return EncodedTile(
         readable=readable,
-        image=encode_chunk(image) if image is not None and readable else None,
-        label=encode_chunk(label) if label is not None and counts.any() else None,
+        image=encode_image(image) if image is not None and readable else None,
+        label=encode_label(label) if label is not None and counts.any() else None,
         class_pixels=tuple(map(int, counts)),
     )
 
@@ -235,7 +240,16 @@ def _lay_out(store: Path, plan: StorePlan, images_from: Path | None) -> None:
     count, side = len(plan), plan.header.tile_px
     shard = tiles_in_shard(side)
     group = zarr.create_group(store, zarr_format=3)
-    _create(group, "images", (count, side, side, 3), (1, side, side, 3), "|u1", shard=shard, fill=255)
+    _create(
+        group,
+        "images",
+        (count, side, side, 3),
+        (1, side, side, 3),
+        "|u1",
+        shard=shard,
+        fill=255,
+        codec=_IMAGES,
+    )
     _create(group, "labels", (count, side, side), (1, side, side), "|u1", shard=shard, fill=IGNORE_INDEX)
     if images_from is not None and (images_from / "images" / "c").is_dir():
         shutil.copytree(images_from / "images" / "c", store / "images" / "c", copy_function=_link)
@@ -250,6 +264,7 @@ def _create(
     *,
     shard: int | None = None,
     fill: int = 0,
+    codec: BytesBytesCodec = _OTHERS,
 ) -> "zarr.Array[Any]":
     array: zarr.Array[Any] = group.create_array(
         name,
@@ -257,7 +272,7 @@ def _create(
         chunks=chunks,
         shards=None if shard is None else (shard, *chunks[1:]),
         dtype=dtype,
-        compressors=ZstdCodec(level=ZSTD_LEVEL),
+        compressors=codec,
         fill_value=fill,
         overwrite=True,
         config={"write_empty_chunks": True},

@@ -4,13 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import shapely
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
-from shapely import Polygon
 
-from wsiseg.draw import draw_outlines
 from wsiseg.files import atomic_path
 from wsiseg.geometry import Box, GridFrame
 from wsiseg.tiling.tissue_map import Overview, TissueMap
@@ -50,13 +46,16 @@ def draw_overview(
         uint8 ``(h, w, 3)``, of the overview's size.
     """
     drawn = overview.rgb.copy()
-    drawn[_outline(tissue.mask, overview.rgb.shape[:2])] = TISSUE_COLOR
-    kinds = np.where(readable, np.where(labelled, 1, 0), 2)
-    colors = (UNLABELLED_COLOR, LABELLED_COLOR, UNREADABLE_COLOR)
+    outline_palette = np.array([TISSUE_COLOR, TISSUE_COLOR], dtype=np.uint8)
+    _draw_borders(drawn, _fitted(tissue.mask, overview.box), outline_palette)
     # Neighbours share an edge: the kind that matters more is drawn later and keeps it.
-    order = np.argsort(kinds, kind="stable")
-    boxes = [(_in_picture(boxes_gr[i], frame, overview), colors[kinds[i]]) for i in order]
-    drawn = draw_outlines(drawn, boxes, width=1)
+    for color, chosen in (
+        (UNLABELLED_COLOR, readable & ~labelled),
+        (LABELLED_COLOR, readable & labelled),
+        (UNREADABLE_COLOR, ~readable),
+    ):
+        for i in np.flatnonzero(chosen):
+            _draw_box(drawn, _in_picture(boxes_gr[int(i)], frame, overview), color)
     if label is not None:
         _draw_borders(drawn, label, palette)
     return drawn
@@ -69,27 +68,41 @@ def save_png(rgb: NDArray[np.uint8], target: Path) -> None:
         OutputError: The folder cannot be written, or the disk is full.
     """
     with atomic_path(target) as partial:
-        Image.fromarray(rgb).save(partial, format="PNG")
+        # Level 1 makes a file a sixth larger in a quarter of the time.
+        Image.fromarray(rgb).save(partial, format="PNG", compress_level=1)
 
 
-def _outline(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:
-    """The inner edge of a mask, two pixels wide, at the size of the picture."""
-    rows = np.arange(shape[0]) * mask.shape[0] // shape[0]
-    columns = np.arange(shape[1]) * mask.shape[1] // shape[1]
-    fitted = mask[rows[:, None], columns[None, :]]
-    edge: NDArray[np.bool_] = fitted & ~ndimage.binary_erosion(fitted, iterations=2, border_value=1)
-    return edge
+def _fitted(mask: NDArray[np.bool_], box: Box) -> NDArray[np.uint8]:
+    """A mask at the size of the picture, as a label map of 0 and 1."""
+    rows = np.arange(box.height) * mask.shape[0] // box.height
+    columns = np.arange(box.width) * mask.shape[1] // box.width
+    fitted: NDArray[np.uint8] = mask[rows[:, None], columns[None, :]].astype(np.uint8)
+    return fitted
 
 
 def _draw_borders(drawn: NDArray[np.uint8], label: NDArray[np.uint8], palette: NDArray[np.uint8]) -> None:
-    """Colour the pixels along the borders of a label map; as quick for 50,000 nuclei as for one."""
-    higher = ndimage.maximum_filter(label, size=3, mode="nearest")
-    border = higher != ndimage.minimum_filter(label, size=3, mode="nearest")
-    drawn[border] = palette[higher[border]]
+    """Colour both sides of each border of a label map; as quick for 50,000 nuclei as for one."""
+    for axis in (0, 1):
+        lines, picture = np.swapaxes(label, 0, axis), np.swapaxes(drawn, 0, axis)
+        border = lines[:-1] != lines[1:]
+        color = palette[np.maximum(lines[:-1], lines[1:])[border]]
+        picture[:-1][border] = color
+        picture[1:][border] = color
 
 
-def _in_picture(box: Box, frame: GridFrame, overview: Overview) -> Polygon:
-    corners = frame.points_to_l0(np.array([[box.x0, box.y0], [box.x1, box.y1]], dtype=np.float64))
-    # Half a pixel inside, so that the line of an outermost edge is seen.
-    (x0, y0), (x1, y1) = np.clip(corners / overview.downsample, 0.5, np.array(overview.box.size) - 0.5)
-    return shapely.box(x0, y0, x1, y1)
+def _draw_box(drawn: NDArray[np.uint8], box: Box, color: tuple[int, int, int]) -> None:
+    """Colour the outermost pixels of a box."""
+    rows, columns = box.slices()
+    for edge in (rows.start, rows.stop - 1):
+        drawn[edge, columns] = color
+    for edge in (columns.start, columns.stop - 1):
+        drawn[rows, edge] = color
+
+
+def _in_picture(box: Box, frame: GridFrame, overview: Overview) -> Box:
+    """The part of a tile that the picture shows, at least one pixel."""
+    factor = np.divide(frame.downsample, overview.downsample)
+    x0, y0, x1, y1 = np.rint(np.multiply((box.x0, box.y0, box.x1, box.y1), np.tile(factor, 2))).astype(int)
+    width, height = overview.box.size
+    x0, y0 = min(int(x0), width - 1), min(int(y0), height - 1)
+    return Box(x0, y0, max(x0 + 1, min(int(x1), width)), max(y0 + 1, min(int(y1), height)))

@@ -1,7 +1,6 @@
 """Where the tissue of a slide is, from the slide itself or from the user, and how much of a box it fills."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +10,11 @@ from PIL import Image, UnidentifiedImageError
 
 from wsiseg.annotation import read_annotations
 from wsiseg.config import TissueConfig
-from wsiseg.errors import ConfigError, SlideReadError
-from wsiseg.geometry import Box
+from wsiseg.errors import ConfigError
+from wsiseg.geometry import Box, GridFrame
 from wsiseg.raster import ShapePainter
 from wsiseg.slide import Slide
 from wsiseg.tissue import find_tissue
-
-_BLOCKS = 16
-"""A thumbnail that cannot be read whole is read in this many blocks along each axis."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +74,13 @@ class TissueMap:
 
 def look_at(slide: Slide, max_side: int = 2048) -> Overview:
     """The overview of a slide; what cannot be read in it is left white and noted."""
-    try:
-        rgb, downsample = slide.thumbnail(max_side)
-        return Overview(rgb, downsample, np.zeros(rgb.shape[:2], dtype=bool))
-    except SlideReadError:
-        return _look_in_blocks(slide, max_side)
+    boxes_l0: list[Box] = []
+    rgb, downsample = slide.thumbnail(max_side, unreadable=boxes_l0)
+    unreadable = np.zeros(rgb.shape[:2], dtype=bool)
+    frame = GridFrame(slide.size_l0, downsample, slide.resolution.mpp_x)
+    for box in boxes_l0:
+        unreadable[frame.cover_l0(box).slices()] = True
+    return Overview(rgb, downsample, unreadable)
 
 
 def map_tissue(slide: Slide, overview: Overview, config: TissueConfig, mask: Path | None) -> TissueMap:
@@ -137,35 +135,6 @@ def _read_png(path: Path, size_l0: tuple[int, int]) -> TissueMap:
             expected=f"the proportions of the slide, {width} x {height} px",
         )
     return TissueMap(mask, downsample)
-
-
-def _look_in_blocks(slide: Slide, max_side: int) -> Overview:
-    width_l0, height_l0 = slide.size_l0
-    shrink = max(1.0, max(width_l0, height_l0) / max_side)
-    width, height = max(1, round(width_l0 / shrink)), max(1, round(height_l0 / shrink))
-    downsample = (width_l0 / width, height_l0 / height)
-    rgb = np.full((height, width, 3), 255, dtype=np.uint8)
-    unreadable = np.zeros((height, width), dtype=bool)
-    columns, rows = (
-        np.linspace(0, side, min(_BLOCKS, side) + 1).round().astype(int) for side in (width, height)
-    )
-    for x0, x1 in pairwise(columns):
-        for y0, y1 in pairwise(rows):
-            box = Box(int(x0), int(y0), int(x1), int(y1))
-            try:
-                rgb[box.slices()] = slide.read(_scaled(box, downsample), box.size)
-            except SlideReadError:
-                unreadable[box.slices()] = True
-    return Overview(rgb, downsample, unreadable)
-
-
-def _scaled(box: Box, factor: tuple[float, float]) -> Box:
-    return Box(
-        round(box.x0 * factor[0]),
-        round(box.y0 * factor[1]),
-        round(box.x1 * factor[0]),
-        round(box.y1 * factor[1]),
-    )
 
 
 def _at(table: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -65,7 +65,7 @@ def prepare(config: Config, tiles: Path, device: Device, patients: Path | None) 
                 remedy="Tile some slides without annotations as well",
             )
         config = config.model_copy(update={"train": train.model_copy(update={"phases": phases})})
-    fabric = _fabric(config.train, on_gpu=on_gpu)
+    fabric = start_fabric(config.train, on_gpu=on_gpu)
     _check_world(config.train, fabric.world_size)
     return Prepared(config, pools, fabric, notices)
 
@@ -120,7 +120,7 @@ def _notices(split: Split, pools: Pools, config: TrainConfig, *, on_gpu: bool) -
     if any(phase.unlabelled for phase in config.phases) and not len(pools.unlabelled):
         notices.append("there are no unlabelled tiles: training learns from labels alone")
     if not on_gpu and config.segmentor.encoder == "auto":
-        notices.append("no GPU: the small encoder resnet18 is used; set train.segmentor.encoder for another")
+        notices.append("no GPU: the small encoder tu-mobilenetv3_small_100 is used; set train.segmentor.encoder for another")
     return notices
 
 
@@ -160,7 +160,7 @@ def _on_gpu(device: Device) -> bool:
     return device != "cpu" and torch.cuda.is_available()
 
 
-def _fabric(config: TrainConfig, *, on_gpu: bool) -> Fabric:
+def start_fabric(config: TrainConfig, *, on_gpu: bool) -> Fabric:
     """Fabric on this machine; under torchrun or SLURM, over all processes that were started."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", world))

@@ -1,0 +1,207 @@
+"""How fast ``wsiseg tile`` is from end to end, against a loop that only reads.
+
+    python benchmarks/tiling.py [--side 20000] [--large 60000x40000] [--repeat 3]
+
+Without ``--slide``, wsiseg synth first writes an annotated slide of that side. Each measurement runs in a
+process of its own, in turn; tables show medians of seconds, imports not counted.
+
+1. ``wsiseg tile`` (tissue, reading, painting the annotations, compressing, writing) with one worker and
+   with two, against the plain OpenSlide loop over the same tiles, which writes nothing.
+2. Painting 50,000 nuclei, by tiles and as one array, against rasterio.
+3. Codecs on the slide's own tiles: speed of one thread, and size.
+4. With ``--large``: the peak memory of ``wsiseg tile`` on a slide of that size.
+"""
+
+import argparse
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import imagecodecs
+import numpy as np
+import openslide
+import rasterio.features
+import shapely
+from numcodecs.zstd import Zstd
+from numpy.typing import NDArray
+
+from wsiseg.annotation import find_beside
+from wsiseg.config import load_config
+from wsiseg.geometry import Box, TileGrid
+from wsiseg.progress import NullProgress
+from wsiseg.raster import ShapePainter
+from wsiseg.synthetic import SlideSpec, make_slide
+from wsiseg.tilestore import TileStore
+from wsiseg.tiling import TileJob, TileOptions, tile_slide
+
+MODES = {"openslide loop": 0, "wsiseg tile, 1 worker": 1, "wsiseg tile, 2 workers": 2}
+
+
+def tile_with(workers: int) -> Callable[[Path, Path], int]:
+    """``wsiseg tile`` as the command does it."""
+
+    def tile(slide: Path, store: Path) -> int:
+        shutil.rmtree(store.parent, ignore_errors=True)
+        job = TileJob(str(slide), annotations=find_beside(slide))
+        options = TileOptions(workers=workers)
+        return tile_slide(job, load_config(), store.parent, options=options, progress=NullProgress()).tiles
+
+    return tile
+
+
+def openslide_loop(slide: Path, store: Path) -> int:
+    """The loop that everyone writes, over the tiles of a store that is there."""
+    boxes = TileStore.open(store).boxes
+    with openslide.OpenSlide(slide) as opened:
+        for x0, y0, x1, y1 in boxes.tolist():
+            np.asarray(opened.read_region((x0, y0), 0, (x1 - x0, y1 - y0)).convert("RGB"))
+    return len(boxes)
+
+
+def run_here(mode: str, slide: Path, store: Path) -> dict[str, float]:
+    """One measurement, in this process."""
+    work = tile_with(MODES[mode]) if MODES[mode] else openslide_loop
+    begun = time.perf_counter()
+    tiles = work(slide, store)
+    return {"seconds": time.perf_counter() - begun, "tiles": tiles, "peak_mb": peak_mb()}
+
+
+def measure(mode: str, slide: Path, store: Path) -> dict[str, float]:
+    """The same in a fresh process."""
+    command = [sys.executable, __file__, "--run", mode, "--slide", str(slide), "--store", str(store)]
+    done = subprocess.run(command, check=True, capture_output=True)
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def peak_mb() -> float:
+    """Highest resident memory of this process."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
+def end_to_end(slide: Path, store: Path, repeat: int) -> None:
+    """Table 1; leaves a store at ``store``."""
+    measure("wsiseg tile, 2 workers", slide, store)
+    runs: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
+    for _ in range(repeat):
+        for mode, figures in runs.items():
+            figures.append(measure(mode, slide, store))
+    seconds = {mode: statistics.median(run["seconds"] for run in figures) for mode, figures in runs.items()}
+    tiles = runs["openslide loop"][0]["tiles"]
+    print(f"\n{tiles:.0f} tiles of 512 px, median of {repeat}")
+    print(f"{'':24} {'s':>7} {'Mpx/s':>7} {'x openslide':>12} {'x 1 worker':>11} {'peak MB':>8}")
+    for mode, value in seconds.items():
+        print(
+            f"{mode:24} {value:7.2f} {tiles * 512**2 / 1e6 / value:7.0f} {seconds['openslide loop'] / value:12.2f} "
+            f"{seconds['wsiseg tile, 1 worker'] / value:13.2f} {max(run['peak_mb'] for run in runs[mode]):8.0f}"
+        )
+
+
+def painting(repeat: int, side: int = 20_000, count: int = 50_000) -> None:
+    """Table 2."""
+    rng = np.random.default_rng(0)
+    angle = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    centre = rng.uniform(20, side - 20, (count, 2))
+    radius = rng.uniform(6, 14, (count, 1)) * (1 + 0.2 * np.sin(3 * angle))
+    points = np.stack(
+        [centre[:, :1] + radius * np.cos(angle), centre[:, 1:] + radius * np.sin(angle)], axis=-1
+    )
+    shapes = [(polygon, 1 + i % 3) for i, polygon in enumerate(shapely.polygons(points))]
+    grid = TileGrid((side, side), 512)
+
+    def by_tiles() -> int:
+        painter = ShapePainter(shapes)
+        return sum(int(np.count_nonzero(painter.paint(tile.read))) for tile in grid)
+
+    methods: dict[str, Callable[[], int]] = {
+        "wsiseg, by tiles": by_tiles,
+        "wsiseg, one array": lambda: int(np.count_nonzero(ShapePainter(shapes).paint(Box(0, 0, side, side)))),
+        "rasterio, one array": lambda: int(
+            np.count_nonzero(rasterio.features.rasterize(shapes, (side, side), dtype="uint8"))
+        ),
+    }
+    print(f"\npainting {count} nuclei of 40 corners on {side} x {side} px, median of {repeat}")
+    pixels = set()
+    for name, method in methods.items():
+        seconds = []
+        for _ in range(repeat):
+            begun = time.perf_counter()
+            pixels.add(method())
+            seconds.append(time.perf_counter() - begun)
+        print(f"{name:24} {statistics.median(seconds):7.2f} s")
+    assert len(pixels) == 1, f"the methods disagree: {pixels}"
+
+
+def codecs(store: Path, repeat: int, count: int = 64) -> None:
+    """Table 3."""
+    opened = TileStore.open(store)
+    images = opened.images(np.linspace(0, len(opened) - 1, min(count, len(opened))).astype(int).tolist())
+    encoders: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], Callable[[bytes], object]]] = {
+        **{
+            f"zstd {level}": (Zstd(level=level, checksum=False).encode, Zstd(level=level).decode)
+            for level in (-1, 1, 3, 9)
+        },
+        "lz4": (imagecodecs.lz4_encode, lambda data: imagecodecs.lz4_decode(data, out=images[0].nbytes)),
+        "png 1": (lambda image: imagecodecs.png_encode(image, level=1), imagecodecs.png_decode),
+        "jpeg 85 (lossy)": (lambda image: imagecodecs.jpeg_encode(image, level=85), imagecodecs.jpeg_decode),
+    }
+    megapixels = len(images) * images.shape[1] * images.shape[2] / 1e6
+    print(f"\ncodecs, one thread, {len(images)} tiles of the slide, median of {repeat}")
+    print(f"{'':24} {'write Mpx/s':>12} {'read Mpx/s':>11} {'size / raw':>11}")
+    for name, (encode, decode) in encoders.items():
+        writing, reading = [], []
+        for _ in range(repeat):
+            begun = time.perf_counter()
+            encoded = [encode(image) for image in images]
+            middle = time.perf_counter()
+            for data in encoded:
+                decode(data)
+            writing.append(middle - begun)
+            reading.append(time.perf_counter() - middle)
+        size = sum(map(len, encoded)) / images.nbytes
+        print(
+            f"{name:24} {megapixels / statistics.median(writing):12.0f} "
+            f"{megapixels / statistics.median(reading):11.0f} {size:11.3f}"
+        )
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--side", type=int, default=20_000)
+    parser.add_argument("--large", metavar="WIDTHxHEIGHT")
+    parser.add_argument("--slide", type=Path)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--run", choices=MODES, help=argparse.SUPPRESS)
+    parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.run:
+        print(json.dumps(run_here(options.run, options.slide, options.store)))
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        slide = options.slide or _synthetic(Path(folder) / "a.svs", options.side, options.side)
+        store = Path(folder) / "tiles" / f"{slide.stem}.zarr"
+        end_to_end(slide, store, options.repeat)
+        painting(options.repeat)
+        codecs(store, options.repeat)
+        if options.large:
+            large = _synthetic(Path(folder) / "large.svs", *map(int, options.large.split("x")))
+            figures = measure("wsiseg tile, 2 workers", large, store.with_name("large.zarr"))
+            print(f"\n{options.large}: {figures['tiles']:.0f} tiles, {figures['seconds']:.1f} s, "
+                  f"peak {figures['peak_mb']:.0f} MB")  # fmt: skip
+
+
+def _synthetic(path: Path, width: int, height: int) -> Path:
+    make_slide(path, SlideSpec(seed=1, size_px=(width, height)), workers=2)
+    return path
+
+
+if __name__ == "__main__":
+    main()

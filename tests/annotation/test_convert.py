@@ -1,0 +1,38 @@
+"""Any format to any other."""
+
+import pytest
+from outlines import RING, SQUARE
+
+from wsiseg.annotation import Annotation, read_annotations
+from wsiseg.annotation.convert import CHECKS, SUFFIXES, Target, write_annotations
+from wsiseg.classes import default_schema
+from wsiseg.errors import ConfigError
+from wsiseg.geometry import Resolution
+
+
+@pytest.mark.parametrize("first", list(SUFFIXES))
+@pytest.mark.parametrize("second", list(SUFFIXES))
+def test_there_and_on(tmp_path, first, second):
+    objects = [Annotation(RING, "glomerulus"), Annotation(SQUARE, "podocyte")]
+    target = Target("slide", origin_l0=(3, 4), resolution=Resolution(0.25, 0.25), holes="group")
+    for number, file_format in enumerate((first, second)):
+        path = tmp_path / f"{number}{SUFFIXES[file_format][0]}"
+        write_annotations(path, objects, default_schema(), file_format, target)
+        assert CHECKS[file_format](path) == []
+        file = read_annotations(path, origin_l0=(3, 4), strict=True)
+        assert file.format == file_format
+        objects = file.annotations
+    assert [item.polygon.equals(shape) for item, shape in zip(objects, (RING, SQUARE), strict=True)] == [
+        True,
+        True,
+    ]
+    assert [item.class_name for item in objects] == ["glomerulus", "podocyte"]
+
+
+@pytest.mark.parametrize(
+    ("file_format", "name"), [("qupath", "a.xml"), ("asap", "a.json"), ("dsa", "a.geojson")]
+)
+def test_a_name_that_the_viewer_would_not_know_is_refused(tmp_path, file_format, name):
+    with pytest.raises(ConfigError, match="a name that ends in"):
+        write_annotations(tmp_path / name, [], default_schema(), file_format, Target("s"))
+    assert not (tmp_path / name).exists()

@@ -1,0 +1,82 @@
+"""Segmentors: any architecture, clear errors, never a download unless asked for."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from wsiseg.config.training import SegmentorConfig
+from wsiseg.errors import CheckpointFormatError, ConfigError
+from wsiseg.model.segmentor import build_segmentor, resolve_segmentor, split_parameters
+
+TINY = SegmentorConfig(encoder="tu-mobilenetv3_small_050", weights="none")
+
+
+@pytest.mark.parametrize("architecture", ["deeplabv3plus", "unet", "fpn"])
+def test_logits_have_the_size_of_the_tile(architecture: str) -> None:
+    network = build_segmentor(TINY.model_copy(update={"architecture": architecture}), classes=3).eval()
+    assert network(torch.zeros(1, 3, 64, 96)).shape == (1, 3, 64, 96)
+
+
+def test_auto_resolves_by_device_and_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsiseg.model.segmentor.try_to_load_from_cache", lambda *_: None)
+    on_cpu = resolve_segmentor(SegmentorConfig(), on_gpu=False)
+    on_gpu = resolve_segmentor(SegmentorConfig(), on_gpu=True)
+    assert (on_cpu.encoder, on_cpu.weights) == ("tu-mobilenetv3_small_100", "none")
+    assert (on_gpu.encoder, on_gpu.weights) == ("tu-xception65", "none")
+
+
+def test_auto_takes_cached_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wsiseg.model.segmentor.try_to_load_from_cache", lambda *_: "/somewhere/file")
+    assert resolve_segmentor(SegmentorConfig(encoder="resnet18"), on_gpu=False).weights == "imagenet"
+
+
+def test_every_parameter_is_in_one_group() -> None:
+    network = build_segmentor(TINY, classes=2)
+    encoder, head = split_parameters(network)
+    assert len(encoder) + len(head) == len(list(network.parameters()))
+    assert head
+
+
+@pytest.mark.parametrize(
+    ("update", "message"),
+    [
+        ({"architecture": "deeplab"}, "train.segmentor.architecture: found 'deeplab', expected one of"),
+        ({"encoder": "resnet19"}, "train.segmentor.encoder: found 'resnet19'"),
+        ({"encoder": "tu-nonsense"}, "deeplabv3plus cannot be built on tu-nonsense"),
+        ({"weights": "nowhere.pth"}, "train.segmentor.weights: found 'nowhere.pth'"),
+    ],
+)
+def test_impossible_choices_are_named(update: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_segmentor(TINY.model_copy(update=update), classes=2)
+
+
+def test_unfetchable_weights_name_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> None:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("wsiseg.model.segmentor.smp.create_model", offline)
+    with pytest.raises(ConfigError, match=r"cannot be loaded \(no route to host\).*weights=none"):
+        build_segmentor(TINY.model_copy(update={"weights": "imagenet"}), classes=2)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_encoder_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
+    donor = build_segmentor(TINY, classes=5)
+    state, path = donor.state_dict(), tmp_path / f"weights{suffix}"
+    if suffix == ".pth":
+        torch.save(state, path)
+    else:
+        save_file(state, path)
+    network = build_segmentor(TINY.model_copy(update={"weights": str(path)}), classes=2)
+    for name, tensor in network.get_submodule("encoder").state_dict().items():
+        assert torch.equal(tensor, state[f"encoder.{name}"])
+
+
+def test_weights_of_another_encoder_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.safetensors"
+    save_file({"something": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointFormatError, match="does not fit the encoder: found 0 of its"):
+        build_segmentor(TINY.model_copy(update={"weights": str(path)}), classes=2)

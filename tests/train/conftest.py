@@ -1,0 +1,36 @@
+"""What the training tests share: tiny networks, one thread, no output of Fabric."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainstores import fake_store, make_config, write_tiles
+from wsiseg.train.data import Pools, make_pools
+from wsiseg.train.split import Split
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Sums in a fixed order, and no quarrel about cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def pools() -> Pools:
+    """Two slides with labels, one of them for validation, and one without."""
+    stores = [fake_store("a"), fake_store("b", seed=1), fake_store("c", seed=2, labelled=False)]
+    return make_pools(stores, Split((0, 2), (1,)), make_config().train)
+
+
+@pytest.fixture
+def tiles(tmp_path: Path) -> Path:
+    """The same as stores on disk."""
+    folder = tmp_path / "tiles"
+    write_tiles(folder, "a")
+    write_tiles(folder, "b", seed=1)
+    write_tiles(folder, "c", seed=2, labelled=False)
+    return folder

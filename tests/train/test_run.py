@@ -1,0 +1,354 @@
+"""Whole runs on tiny tiles: resuming, guards, processes, bad input."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from trainstores import SCHEMA, FakeStore, make_config, make_tiles, write_tiles
+from wsiseg.classes import default_schema
+from wsiseg.config import Config, parse_config
+from wsiseg.errors import CheckpointNotFoundError, ConfigError, TrainingDataError, TrainingDivergedError
+from wsiseg.metrics import Scores, confusion
+from wsiseg.model.checkpoint import checkpoints, load_trained
+from wsiseg.progress import NullProgress
+from wsiseg.train.data import Pools, make_pools
+from wsiseg.train.gauges import look
+from wsiseg.train.loop import Trainer
+from wsiseg.train.run import begin_run, newest_unfinished, resume_run
+from wsiseg.train.split import Split
+from wsiseg.train.watch import read_metrics
+
+
+def trainer(config: Config, pools: Pools, folder: Path) -> Trainer:
+    folder.mkdir(parents=True, exist_ok=True)
+    fabric = Fabric(accelerator="cpu", devices=1)
+    return Trainer(config, pools, fabric, folder=folder, progress=NullProgress())
+
+
+def weights(folder: Path, kind: str) -> dict[str, bytes]:
+    newest = checkpoints(folder, kind)[-1]
+    return {path.name: path.read_bytes() for path in newest.glob("*.safetensors")}
+
+
+class Interrupt(Exception):
+    """Stands for a power cut."""
+
+
+class InterruptAt(NullProgress):
+    """Breaks off after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def advance(self, units: int = 1, note: str | None = None) -> None:
+        self.left -= units
+        if self.left < 0:
+            raise Interrupt
+
+
+def test_a_resumed_run_is_the_same_run_bit_for_bit(pools: Pools, tmp_path: Path) -> None:
+    """Both phases, both optimisers, average, guards: the interruption leaves no trace."""
+    config = make_config(steps=10, validations=5, sampler={"batch_size": 2, "unlabelled_batch_size": 2})
+    whole = trainer(config, pools, tmp_path / "whole")
+    whole.fit()
+    for stop, name in ((3, "early"), (9, "late")):
+        folder = tmp_path / name
+        broken = trainer(config, pools, folder)
+        broken.progress = InterruptAt(stop)
+        with pytest.raises(Interrupt):
+            broken.fit()
+        again = trainer(config, pools, folder)
+        again.resume(checkpoints(folder, "last")[-1])
+        assert 0 < again.state.step < stop
+        again.fit()
+        assert weights(folder, "final") == weights(tmp_path / "whole", "final")
+        assert weights(folder, "last") == weights(tmp_path / "whole", "last")
+        assert read_metrics(folder) == read_metrics(tmp_path / "whole")
+
+
+@pytest.mark.timeout(120)
+def test_kill_minus_nine_and_resume(tiles: Path, tmp_path: Path) -> None:
+    """The real thing: a process killed between two steps."""
+    config = make_config(steps=40, validations=20)
+    code = (
+        "import sys, json, torch; torch.set_num_threads(1)\n"
+        "from pathlib import Path\n"
+        "from wsiseg.config import parse_config\n"
+        "from wsiseg.progress import NullProgress\n"
+        "from wsiseg.train.run import begin_run\n"
+        "config = parse_config(json.loads(sys.argv[1]), source='argv')\n"
+        "begin_run(config, tiles=Path(sys.argv[2]), folder=Path(sys.argv[3]), device='cpu', "
+        "progress=NullProgress())\n"
+    )
+    folder = tmp_path / "runs" / "killed"
+    arguments = [json.dumps(config.model_dump(mode="json")), str(tiles), str(folder)]
+    process = subprocess.Popen([sys.executable, "-c", code, *arguments])
+    while len(checkpoints(folder, "last")) == 0 or not checkpoints(folder, "last")[-1].name > "last-0000003":
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not checkpoints(folder, "final")
+    assert newest_unfinished(tmp_path / "runs") == folder
+    resume_run(folder, device="cpu", progress=NullProgress())
+    begin_run(config, tiles=tiles, folder=tmp_path / "whole", device="cpu", progress=NullProgress())
+    assert weights(folder, "final") == weights(tmp_path / "whole", "final")
+
+
+def test_four_tiles_are_learned_by_heart(tmp_path: Path) -> None:
+    images, labels = make_tiles(4, 64)
+    store = FakeStore("four", images, labels)
+    still = {name: 0 for name in ("scale", "hed", "brightness", "contrast", "saturation", "noise", "blur_share")}
+    config = make_config(
+        steps=60,
+        optimiser={"lr": 3e-3, "warmup_share": 0.1},
+        augment={**still, "dihedral": False, "hue_degrees": 0},
+        sampler={"batch_size": 4, "unlabelled_batch_size": 2, "class_quota": 0},
+        phases=[{"name": "all", "share": 1.0}],
+        discriminator={"width": 4, "every": 4},
+        ema_decay=0.8,
+    )
+    pools = make_pools([store], Split((0,), ()), config.train)
+    run = trainer(config, pools, tmp_path)
+    run.fit()
+    seen = look(run.state.networks, pools.labelled, SCHEMA, config.train)
+    assert seen.scores.mean["f1"] > 0.98
+
+
+def test_a_finished_run_predicts(tiles: Path, tmp_path: Path) -> None:
+    result = begin_run(
+        make_config(), tiles=tiles, folder=tmp_path / "run", device="cpu", progress=NullProgress()
+    )
+    model = load_trained(tmp_path / "run")
+    assert model.schema == SCHEMA
+    logits = model.segmentor(model.normalise(np.zeros((2, 32, 32, 3), dtype=np.uint8)))
+    assert logits.shape == (2, 2, 32, 32)
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {
+        "checkpoints",
+        "config.yaml",
+        "confusion.png",
+        "curves.png",
+        "metrics.jsonl",
+        "report.json",
+        "tensorboard",
+    }
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert {entry["slide"]: entry["counts"] for entry in report["slides"]} == {
+        outcome.slide: outcome.counts for outcome in result.outcomes
+    }
+    assert report["unlabelled_helped"].startswith("not measured")
+    assert set(report["validation"]["classes"]) == set(SCHEMA.names)
+
+
+def test_validation_figures_are_those_of_the_saved_weights(tiles: Path, tmp_path: Path) -> None:
+    """The figures in the checkpoint can be had again from the checkpoint alone."""
+    result = begin_run(
+        make_config(guards={"enabled": False}),
+        tiles=tiles,
+        folder=tmp_path / "run",
+        device="cpu",
+        progress=NullProgress(),
+    )
+    model = load_trained(tmp_path / "run")
+    from wsiseg.tilestore import TileStore
+
+    store = TileStore.open(tiles / f"{model.info.slides['validation'][0]}.zarr")
+    with torch.no_grad():
+        predicted = model.segmentor(model.normalise(store.images(range(len(store))))).argmax(dim=1)
+    matrix = confusion(store.labels(range(len(store))), predicted.to(torch.uint8).numpy(), 2)
+    assert result.figures["mean_iou"] == pytest.approx(
+        Scores.from_confusion(matrix, SCHEMA.names).mean["iou"], abs=1e-6
+    )
+
+
+def test_the_phase_that_does_harm_is_undone(pools: Pools, tmp_path: Path) -> None:
+    """A frozen discriminator and a large learning rate ruin the segmentor; the run does not end with it."""
+    config = make_config(
+        steps=40,
+        validations=4,
+        ema_decay=0.5,
+        phases=[
+            {"name": "supervised", "share": 0.75},
+            {
+                "name": "unsupervised",
+                "share": 0.25,
+                "labelled": False,
+                "unlabelled": True,
+                "discriminator": "frozen",
+                "lambda_unlabelled": 50.0,
+                "ramp_share": 0.0,
+                "optimiser": {"name": "sgd", "lr": 1.0, "clip_norm": 1000.0},
+            },
+        ],
+        guards={"max_drop": 1.0},
+        optimiser={"lr": 3e-3},
+    )
+    run = trainer(config, pools, tmp_path)
+    run.fit()
+    supervised = load_trained(checkpoints(tmp_path, "supervised")[-1])
+    assert load_trained(tmp_path).fingerprint == supervised.fingerprint
+    assert load_trained(checkpoints(tmp_path, "last")[-1]).fingerprint != supervised.fingerprint
+    assert any("the run keeps the supervised checkpoint" in event for event in run.state.guards.events)
+
+
+def test_rolling_back_returns_to_the_best_weights(pools: Pools, tmp_path: Path) -> None:
+    run = trainer(make_config(steps=4, validations=1), pools, tmp_path)
+    run.fit()
+    best = load_trained(checkpoints(tmp_path, "best")[-1]).segmentor.state_dict()
+    with torch.no_grad():
+        for tensor in run.state.networks.ema.teacher.parameters():
+            tensor.mul_(0.5)
+    run._roll_back()
+    now = run.state.networks.ema.teacher.state_dict()
+    assert all(torch.equal(tensor, best[name]) for name, tensor in now.items())
+
+
+def test_an_infinite_loss_stops_the_run_and_keeps_the_last_good_checkpoint(
+    pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = trainer(make_config(steps=6, validations=3), pools, tmp_path)
+    original = run.state.networks.student.forward
+
+    def poisoned(image: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = original(image)
+        return logits * float("nan") if run.state.step == 3 else logits
+
+    monkeypatch.setattr(run.state.networks.student, "forward", poisoned)
+    with pytest.raises(TrainingDivergedError, match=r"not finite at step 3; the last good checkpoint is .*last-0000002"):
+        run.fit()
+    kept = load_trained(tmp_path).segmentor.state_dict()
+    assert all(torch.isfinite(tensor).all() for tensor in kept.values())
+
+
+def test_accumulated_batches_count_as_one_step(pools: Pools, tmp_path: Path) -> None:
+    run = trainer(make_config(steps=2, accumulate=2, validations=1), pools, tmp_path)
+    run.fit()
+    assert run.state.step == 2
+    assert run.state.networks.ema.updates == 2
+
+
+def test_without_validation_the_last_average_is_kept(tmp_path: Path) -> None:
+    write_tiles(tmp_path / "tiles", "only")
+    result = begin_run(
+        make_config(steps=2), tiles=tmp_path / "tiles", folder=tmp_path / "run", device="cpu", progress=NullProgress()
+    )
+    assert result.figures == {}
+    assert any("no slide is left to validate on" in notice for notice in result.notices)
+    assert any("no unlabelled tiles" in notice for notice in result.notices)
+    final, last = (checkpoints(tmp_path / "run", kind)[-1] for kind in ("final", "last"))
+    assert load_trained(final).fingerprint == load_trained(last).fingerprint
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "message"),
+    [
+        ({"classes": default_schema().to_json()}, TrainingDataError, "different classes: found background, disc in"),
+        ({"tiling": {"mpp": 0.25}}, TrainingDataError, "tiling.mpp is not that of the tiles: found 0.5 in"),
+        ({"tiling": {"tile_px": 64}}, TrainingDataError, "tiling.tile_px is not that of the tiles: found 32 in"),
+        (
+            {"train": {"discriminator": {"kind": "patchgan", "receptive_field": 256}}},
+            ConfigError,
+            "a PatchGAN with a receptive field of 256 px has no room: found tiles of 32 px",
+        ),
+        ({"train": {"segmentor": {"encoder": "nothing"}}}, ConfigError, "found 'nothing'"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_training(
+    tiles: Path, tmp_path: Path, data: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        begin_run(
+            parse_config(data, source="test"),
+            tiles=tiles,
+            folder=tmp_path / "run",
+            device="cpu",
+            progress=NullProgress(),
+        )
+
+
+def test_a_tile_side_that_is_no_multiple_of_16(tmp_path: Path) -> None:
+    write_tiles(tmp_path / "tiles", "odd", side=40)
+    with pytest.raises(TrainingDataError, match="unsuitable side: found 40 px, expected a multiple of 16"):
+        begin_run(Config(), tiles=tmp_path / "tiles", device="cpu", progress=NullProgress())
+
+
+def test_no_tiles(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDataError, match=r"does not exist\. Cut slides into tiles first"):
+        begin_run(Config(), tiles=tmp_path / "tiles", device="cpu", progress=NullProgress())
+    (tmp_path / "tiles").mkdir()
+    with pytest.raises(TrainingDataError, match="holds no tile store"):
+        begin_run(Config(), tiles=tmp_path / "tiles", device="cpu", progress=NullProgress())
+
+
+def test_resuming_what_cannot_be_resumed(tiles: Path, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointNotFoundError, match="no unfinished run"):
+        newest_unfinished(tmp_path / "runs")
+    with pytest.raises(CheckpointNotFoundError, match="not a run that can be resumed"):
+        resume_run(tmp_path, progress=NullProgress())
+    folder = tmp_path / "run"
+    begin_run(make_config(steps=2), tiles=tiles, folder=folder, device="cpu", progress=NullProgress())
+    with pytest.raises(CheckpointNotFoundError, match="is finished"):
+        resume_run(folder, progress=NullProgress())
+    with pytest.raises(ConfigError, match="holds a run already"):
+        begin_run(make_config(), tiles=tiles, folder=folder, device="cpu", progress=NullProgress())
+
+
+def test_resuming_on_other_tiles_is_refused(tiles: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    begin_run(make_config(steps=2), tiles=tiles, folder=folder, device="cpu", progress=NullProgress())
+    for finished in (folder / "checkpoints").glob("final-*"):
+        finished.rename(finished.with_name("old"))
+    write_tiles(tiles, "d", seed=9)
+    with pytest.raises(TrainingDataError, match="are not those that .* began with"):
+        resume_run(folder, device="cpu", progress=NullProgress())
+
+
+def test_run_names_count_up(tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "run-007").mkdir(parents=True)
+    result = begin_run(make_config(steps=2), tiles=tiles, device="cpu", progress=NullProgress())
+    assert result.folder == Path("runs/run-008")
+
+
+@pytest.mark.timeout(180)
+def test_two_processes_equal_one(tmp_path: Path) -> None:
+    """The same global batch over two processes (gloo) gives the same weights, within rounding."""
+    script = Path(__file__).parent / "two_processes.py"
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(__file__).parents[1]),
+        "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": "29517",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "TORCHELASTIC_RUN_ID": "test",
+        "GROUP_RANK": "0",
+        "LOCAL_RANK": "0",
+        "RANK": "0",
+    }
+    pair = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(tmp_path / "two")],
+            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    alone = {k: v for k, v in environment.items() if k in os.environ or k in ("PYTHONPATH", "OMP_NUM_THREADS")}
+    subprocess.run([sys.executable, str(script), str(tmp_path / "one")], env=alone, check=True)
+    assert [process.wait(timeout=120) for process in pair] == [0, 0]
+    for name in ("student", "discriminator"):
+        one = torch.load(tmp_path / "one" / f"{name}.pt", weights_only=True)
+        two = torch.load(tmp_path / "two" / f"{name}.pt", weights_only=True)
+        for key, value in one.items():
+            torch.testing.assert_close(two[key], value, atol=2e-5, rtol=1e-3)

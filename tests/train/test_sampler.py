@@ -1,0 +1,61 @@
+"""Sampling: quotas kept, every tile visited, a pure function of the batch's number."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from wsiseg.train.sampler import QuotaSampler
+
+
+def sampler(shows: NDArray[np.bool_], *, quota: float = 0.5, batch_size: int = 4, seed: int = 0) -> QuotaSampler:
+    return QuotaSampler(shows, batch_size=batch_size, quota=quota, seed=seed, stream="labelled")
+
+
+def test_rare_classes_come_up_in_turn() -> None:
+    shows = np.zeros((100, 4), dtype=bool)
+    shows[:, 0] = True
+    shows[[7, 40], 2] = True  # podocytes on two tiles of a hundred
+    shows[::3, 1] = True
+    drawn = [sampler(shows).draw(batch) for batch in range(20)]
+    # Half of each batch by class, two classes occur: one tile with each in every batch.
+    for positions in drawn:
+        assert shows[positions[0], 1]
+        assert shows[positions[1], 2]
+
+
+@given(st.integers(1, 30), st.integers(2, 6), st.floats(0, 0.9), st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_every_tile_comes_up_once_a_round(tiles: int, size: int, quota: float, seed: int) -> None:
+    by_class = round(size * quota)
+    rest = size - by_class
+    shows = np.ones((tiles, 2), dtype=bool)
+    source = sampler(shows, quota=quota, batch_size=size, seed=seed)
+    drawn = np.concatenate([source.draw(batch)[by_class:] for batch in range(tiles)])
+    assert len(drawn) == tiles * rest
+    for round_ in range(rest):
+        assert sorted(drawn[round_ * tiles : (round_ + 1) * tiles]) == list(range(tiles))
+
+
+@given(st.integers(0, 1000))
+@settings(max_examples=20, deadline=None)
+def test_a_batch_depends_on_its_number_alone(number: int) -> None:
+    shows = np.random.default_rng(0).random((20, 3)) < 0.3
+    source = sampler(shows)
+    before = source.draw(number)
+    source.draw(number + 1)
+    assert np.array_equal(source.draw(number), before)
+
+
+def test_seeds_and_streams_are_independent() -> None:
+    shows = np.zeros((50, 0), dtype=bool)
+    one = sampler(shows)
+    other_seed = sampler(shows, seed=1)
+    other_stream = QuotaSampler(shows, 4, 0.5, 0, "unlabelled")
+    assert not np.array_equal(one.draw(0), other_seed.draw(0))
+    assert not np.array_equal(one.draw(0), other_stream.draw(0))
+
+
+def test_a_pool_without_foreground_falls_back_to_rounds() -> None:
+    shows = np.array([[True, False]] * 3)
+    assert sorted(sampler(shows, batch_size=3).draw(0)) == [0, 1, 2]
