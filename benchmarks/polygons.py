@@ -41,14 +41,16 @@ def make_mask(side: int, glomeruli: int, nuclei: int, seed: int = 0) -> NDArray[
 
 
 def _stamp(
-    mask: NDArray[np.uint8], rng: np.random.Generator, radius: float, lobes: int, depth: float, value: int
+    mask: NDArray[np.uint8], rng: np.random.Generator, *, radius: float, lobes: int, depth: float, value: int
 ) -> None:
     """A lobed disc with a rough edge."""
     reach = int(radius * (1 + depth) + 2)
     x, y = rng.integers(reach, mask.shape[0] - reach, 2)
     dy, dx = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     angle = np.arctan2(dy, dx)
-    edge = radius * (1 + depth * np.sin(lobes * angle + rng.uniform(0, 7)) * np.sin(angle + rng.uniform(0, 7)))
+    edge = radius * (
+        1 + depth * np.sin(lobes * angle + rng.uniform(0, 7)) * np.sin(angle + rng.uniform(0, 7))
+    )
     inside = np.hypot(dx, dy) + rng.uniform(-0.6, 0.6, dx.shape) < edge
     mask[y - reach : y + reach + 1, x - reach : x + reach + 1][inside] = value
 
@@ -139,14 +141,16 @@ def main() -> None:
             for method, figures in runs.items():
                 figures.append(measure(method, path, options.side, check=False))
         wrong = {method: measure(method, path, options.side, check=True)["wrong"] for method in METHODS}
-    print(f"{'method':10} {'s':>7} {'peak MB':>8} {'of it before':>13} {'polygons':>9} {'vertices':>9} "
-          f"{'invalid':>8} {'wrong':>6}")
+    print(
+        f"{'method':10} {'s':>7} {'peak MB':>8} {'of it before':>13} {'polygons':>9} {'vertices':>9} "
+        f"{'invalid':>8} {'wrong':>6}"
+    )
     for method, figures in runs.items():
         last = figures[-1]
         print(
             f"{method:10} {statistics.median(run['seconds'] for run in figures):7.2f} "
-            f"{max(run['peak_mb'] for run in figures):8.0f} {last['baseline_mb']:13.0f} {last['polygons']:9.0f} "
-            f"{last['vertices']:9.0f} {last['invalid']:8.0f} {wrong[method]:6.0f}"
+            f"{max(run['peak_mb'] for run in figures):8.0f} {last['baseline_mb']:13.0f} "
+            f"{last['polygons']:9.0f} {last['vertices']:9.0f} {last['invalid']:8.0f} {wrong[method]:6.0f}"
         )
 
 

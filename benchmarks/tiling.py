@@ -28,7 +28,7 @@ import numpy as np
 import openslide
 import rasterio.features
 import shapely
-from numcodecs.zstd import Zstd
+from numcodecs import Blosc, Zstd
 from numpy.typing import NDArray
 
 from wsiseg.annotation import find_beside
@@ -40,6 +40,13 @@ from wsiseg.synthetic import SlideSpec, make_slide
 from wsiseg.tilestore import TileStore
 from wsiseg.tiling import TileJob, TileOptions, tile_slide
 
+NUMCODECS = {
+    "blosc lz4 1": Blosc(cname="lz4", clevel=1, shuffle=Blosc.NOSHUFFLE),
+    "blosc lz4 1, bit shuffle": Blosc(cname="lz4", clevel=1, shuffle=Blosc.BITSHUFFLE),
+    "blosc zstd 3, bit shuffle": Blosc(cname="zstd", clevel=3, shuffle=Blosc.BITSHUFFLE),
+    "zstd -1": Zstd(level=-1),
+    "zstd 1": Zstd(level=1),
+}
 MODES = {"openslide loop": 0, "wsiseg tile, 1 worker": 1, "wsiseg tile, 2 workers": 2}
 
 
@@ -67,9 +74,14 @@ def openslide_loop(slide: Path, store: Path) -> int:
 def run_here(mode: str, slide: Path, store: Path) -> dict[str, float]:
     """One measurement, in this process."""
     work = tile_with(MODES[mode]) if MODES[mode] else openslide_loop
-    begun = time.perf_counter()
+    begun, cpu = time.perf_counter(), time.process_time()
     tiles = work(slide, store)
-    return {"seconds": time.perf_counter() - begun, "tiles": tiles, "peak_mb": peak_mb()}
+    return {
+        "seconds": time.perf_counter() - begun,
+        "cpu": time.process_time() - cpu,
+        "tiles": tiles,
+        "peak_mb": peak_mb(),
+    }
 
 
 def measure(mode: str, slide: Path, store: Path) -> dict[str, float]:
@@ -95,12 +107,15 @@ def end_to_end(slide: Path, store: Path, repeat: int) -> None:
             figures.append(measure(mode, slide, store))
     seconds = {mode: statistics.median(run["seconds"] for run in figures) for mode, figures in runs.items()}
     tiles = runs["openslide loop"][0]["tiles"]
-    print(f"\n{tiles:.0f} tiles of 512 px, median of {repeat}")
-    print(f"{'':24} {'s':>7} {'Mpx/s':>7} {'x openslide':>12} {'x 1 worker':>11} {'peak MB':>8}")
+    loop, one = seconds["openslide loop"], seconds["wsiseg tile, 1 worker"]
+    print(f"\n{tiles:.0f} tiles of 512 px, median of {repeat}; CPU seconds tell less of what else runs")
+    print(f"{'':24} {'s':>7} {'CPU s':>7} {'Mpx/s':>7} {'x openslide':>12} {'x 1 worker':>11} {'peak MB':>8}")
     for mode, value in seconds.items():
+        cpu = statistics.median(run["cpu"] for run in runs[mode])
+        peak = max(run["peak_mb"] for run in runs[mode])
         print(
-            f"{mode:24} {value:7.2f} {tiles * 512**2 / 1e6 / value:7.0f} {seconds['openslide loop'] / value:12.2f} "
-            f"{seconds['wsiseg tile, 1 worker'] / value:13.2f} {max(run['peak_mb'] for run in runs[mode]):8.0f}"
+            f"{mode:24} {value:7.2f} {cpu:7.2f} {tiles * 512**2 / 1e6 / value:7.0f} {loop / value:12.2f} "
+            f"{one / value:11.2f} {peak:8.0f}"
         )
 
 
@@ -144,27 +159,23 @@ def codecs(store: Path, repeat: int, count: int = 64) -> None:
     opened = TileStore.open(store)
     images = opened.images(np.linspace(0, len(opened) - 1, min(count, len(opened))).astype(int).tolist())
     encoders: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], Callable[[bytes], object]]] = {
-        **{
-            f"zstd {level}": (Zstd(level=level, checksum=False).encode, Zstd(level=level).decode)
-            for level in (-1, 1, 3, 9)
-        },
-        "lz4": (imagecodecs.lz4_encode, lambda data: imagecodecs.lz4_decode(data, out=images[0].nbytes)),
+        **{name: (codec.encode, codec.decode) for name, codec in NUMCODECS.items()},
         "png 1": (lambda image: imagecodecs.png_encode(image, level=1), imagecodecs.png_decode),
         "jpeg 85 (lossy)": (lambda image: imagecodecs.jpeg_encode(image, level=85), imagecodecs.jpeg_decode),
     }
     megapixels = len(images) * images.shape[1] * images.shape[2] / 1e6
-    print(f"\ncodecs, one thread, {len(images)} tiles of the slide, median of {repeat}")
+    print(f"\ncodecs, CPU seconds of one thread, {len(images)} tiles of the slide, median of {repeat}")
     print(f"{'':24} {'write Mpx/s':>12} {'read Mpx/s':>11} {'size / raw':>11}")
     for name, (encode, decode) in encoders.items():
         writing, reading = [], []
         for _ in range(repeat):
-            begun = time.perf_counter()
+            begun = time.process_time()
             encoded = [encode(image) for image in images]
-            middle = time.perf_counter()
+            middle = time.process_time()
             for data in encoded:
                 decode(data)
             writing.append(middle - begun)
-            reading.append(time.perf_counter() - middle)
+            reading.append(time.process_time() - middle)
         size = sum(map(len, encoded)) / images.nbytes
         print(
             f"{name:24} {megapixels / statistics.median(writing):12.0f} "

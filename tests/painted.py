@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-
 from slides import write_slide
+
 from wsiseg.classes import default_schema
 from wsiseg.infer.pipeline import ModelCard
 

@@ -16,14 +16,14 @@ PACKAGE = Path(wsiseg.__file__).parent
 FLOORS = {
     0: {"errors", "geometry", "classes", "progress"},
     1: {"raster", "tissue", "metrics", "objects", "blend", "labelmap", "draw", "trace"},
-    2: {"files", "outcome", "slide", "tilestore", "annotation", "config"},
+    2: {"files", "outcome", "labelimage", "slide", "tilestore", "annotation", "config"},
     3: {"model"},
     4: {"tiling", "train", "infer", "evaluate", "synthetic", "report", "demo"},
     5: {"cli"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
-SIDEWAYS = {("demo", "report"), ("demo", "evaluate"), ("report", "evaluate"), ("evaluate", "infer")}
+SIDEWAYS = {("demo", "report")}
 """Use cases that may call another one; all others stand apart, train and infer above all."""
 
 HEAVY = {

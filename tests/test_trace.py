@@ -11,20 +11,21 @@ from scipy import ndimage
 
 from wsiseg.trace import EdgeTracer, trace_mask
 
-masks = st.builds(
-    lambda shape, seed, share, smooth: _random_mask(shape, seed, share, smooth),
-    st.tuples(st.integers(1, 24), st.integers(1, 24)),
-    st.integers(0, 2**32 - 1),
-    st.floats(0.05, 0.95),
-    st.sampled_from([0, 0, 1, 2]),
-)
-
 
 def _random_mask(shape, seed, share, smooth):
     field = np.random.default_rng(seed).random(shape)
     if smooth:
         field = ndimage.uniform_filter(field, 2 * smooth)
     return field < np.quantile(field, share)
+
+
+masks = st.builds(
+    _random_mask,
+    st.tuples(st.integers(1, 24), st.integers(1, 24)),
+    st.integers(0, 2**32 - 1),
+    st.floats(0.05, 0.95),
+    st.sampled_from([0, 0, 1, 2]),
+)
 
 
 def paint(polygons, shape):

@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tilestores import write_store
 from wsiseg.classes import IGNORE_INDEX, ClassSchema, TissueClass
 from wsiseg.config import Config, parse_config
 from wsiseg.config.classes import ClassConfig
 from wsiseg.geometry import GridFrame
-from wsiseg.tilestore import StoreHeader, StorePlan
+from wsiseg.tilestore import StoreHeader, StorePlan, StoreWriter, encode_tile, store_lock
 
 SCHEMA = ClassSchema((TissueClass("background", (255, 255, 255)), TissueClass("disc", (200, 0, 0))))
 COLORS = np.array([(230, 220, 225), (120, 40, 110), (60, 60, 150)], dtype=np.float64)
@@ -70,7 +69,9 @@ class FakeStore:
         return self.truth[list(ids)]
 
 
-def fake_store(name: str, count: int = 4, *, side: int = 32, seed: int = 0, labelled: bool = True) -> FakeStore:
+def fake_store(
+    name: str, count: int = 4, *, side: int = 32, seed: int = 0, labelled: bool = True
+) -> FakeStore:
     """A store of discs."""
     images, labels = make_tiles(count, side, seed=seed)
     return FakeStore(name, images, labels if labelled else np.full_like(labels, IGNORE_INDEX))
@@ -100,8 +101,14 @@ def write_tiles(
         provenance={"slide": {"path": f"{name}.svs", "fingerprint": f"fingerprint of {name}"}},
     )
     plan = StorePlan(header, np.arange(count, dtype=np.int64), np.ones(count, dtype=np.float32))
-    truth = labels if labelled else np.full_like(labels, IGNORE_INDEX)
-    return write_store(folder / f"{name}.zarr", plan, images, truth)
+    target = folder / f"{name}.zarr"
+    with store_lock(target):
+        writer = StoreWriter.begin(target, plan)
+        for shard, positions in list(writer.pending()):
+            truth = labels if labelled else [None] * count
+            writer.write(shard, [encode_tile(images[i], truth[i], len(schema)) for i in positions])
+        writer.publish()
+    return target
 
 
 TINY = {"encoder": "tu-mobilenetv3_small_050", "weights": "none"}

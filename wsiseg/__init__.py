@@ -2,16 +2,16 @@
 
 The package is laid out by floors; a module imports only from lower floors or its own folder:
 
-====== ============================================================================
+====== ==================================================================================================
 floor  modules
-====== ============================================================================
+====== ==================================================================================================
 0      ``errors``, ``geometry``, ``classes``, ``progress``: standard library and numpy
-1      ``raster``, ``tissue``, ``metrics``, ``blend``, ``labelmap``: array algebra
-2      ``files``, ``slide``, ``tilestore``, ``annotation``, ``config``: the outside world
+1      ``raster``, ``trace``, ``tissue``, ``metrics``, ``objects``, ``blend``, ``draw``: array algebra
+2      ``files``, ``slide``, ``tilestore``, ``labelimage``, ``annotation``, ``config``: the outside world
 3      ``model``: networks, the first floor that imports torch
-4      ``tiling``, ``train``, ``infer``, ``evaluate``, ``synthetic``, ``report``: use cases
+4      ``tiling``, ``train``, ``infer``, ``evaluate``, ``synthetic``, ``report``, ``demo``: use cases
 5      ``cli``: the command line
-====== ============================================================================
+====== ==================================================================================================
 """
 
 __version__ = "0.1.0"

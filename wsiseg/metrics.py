@@ -144,7 +144,7 @@ def bootstrap_mean_interval(
     matrices: Sequence[NDArray[np.int64]],
     names: Sequence[str],
     *,
-    draws: int = 2000,
+    draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> dict[str, dict[str, tuple[float, float]]]:

@@ -94,7 +94,8 @@ class _Scale:
     def dilate(self, mask: Mask, um: float) -> Mask:
         """The mask grown by ``um``, at least one pixel, to all sides."""
         size = (2 * max(1, round(um / self.y)) + 1, 2 * max(1, round(um / self.x)) + 1)
-        return ndimage.maximum_filter(mask.view(np.uint8), size).view(np.bool_)
+        grown: Mask = ndimage.maximum_filter(mask.view(np.uint8), size).view(np.bool_)
+        return grown
 
     def close(self, mask: Mask, um: float) -> Mask:
         """Bridge gaps of twice ``um``. What lies beyond the picture counts as its border."""
@@ -155,11 +156,11 @@ def _glass(image: FloatImage) -> FloatImage:
     default = np.full(3, _DEFAULT_GLASS, dtype=np.float32)
     grey = image.mean(axis=0)
     chroma = image.max(axis=0) - image.min(axis=0)
-    candidate = (_local_std(grey, 7) < 2.5) & (chroma < 24) & (grey > 130)
+    candidate = (_local_std(grey, 7) < 1.5) & (chroma < 24) & (grey > 130)
     scanned = candidate & (grey < 254.5)
     if scanned.mean() > 0.01:
         candidate = scanned
-    if candidate.mean() < 0.005:
+    if candidate.mean() < 0.01:
         return default
     counts = np.bincount(grey[candidate].astype(np.int64), minlength=256)
     smooth = np.convolve(counts, np.ones(5), mode="same")
@@ -211,7 +212,7 @@ def _ink(density: FloatImage, smooth: FloatImage, scale: _Scale) -> Mask:
     darkest, lightest = smooth.max(axis=0), smooth.min(axis=0)
     even = _local_std(density.mean(axis=0)) < 0.08 + 0.06 * smooth.mean(axis=0)
     blue_or_green = (darkest > 0.45) & (green < 0.7 * darkest)
-    reddish = (green > 0.8) & (blue > 0.72 * green) & (red < 0.3 * green)
+    reddish = (green > 0.8) & (blue > 0.62 * green) & (red < 0.3 * green)
     black = (lightest > 1.3) & (darkest < 1.35 * lightest)
     stroke = scale.open(even & (blue_or_green | reddish | black), 30.0)
     stroke = _drop_small(stroke, 40_000 / scale.pixel_um2)
@@ -225,14 +226,14 @@ def _drop_lines(mask: Mask, density: FloatImage, scale: _Scale) -> Mask:
     if count == 0:
         return mask
     colour = density.max(axis=0) - density.min(axis=0)
-    chroma = ndimage.mean(colour, labels, np.arange(count + 1))
     keep = np.arange(count + 1) > 0
-    for region in regionprops(labels):  # type: ignore[no-untyped-call]  # skimage has no types
+    for region in regionprops(labels, colour):  # type: ignore[no-untyped-call]  # skimage has no types
         length = region.axis_major_length * max(scale.x, scale.y)
         width = region.area * scale.pixel_um2 / max(length, 1e-6)
-        if chroma[region.label] < 0.06 and width < 200 and length > 6 * width:
+        if width < 200 and length > 6 * width and region.intensity_mean < 0.06:
             keep[region.label] = False
-    return np.take(keep, labels)
+    kept: Mask = keep[labels]
+    return kept
 
 
 def _connected_to(low: Mask, high: Mask) -> Mask:
@@ -240,7 +241,8 @@ def _connected_to(low: Mask, high: Mask) -> Mask:
     labels, count = ndimage.label(low, structure=np.ones((3, 3)))
     keep = np.zeros(count + 1, dtype=bool)
     keep[labels[high & low]] = True
-    return np.take(keep, labels)
+    kept: Mask = keep[labels]
+    return kept
 
 
 def _drop_small(mask: Mask, pixels: float, *, keep_cut: bool = False) -> Mask:
@@ -250,7 +252,8 @@ def _drop_small(mask: Mask, pixels: float, *, keep_cut: bool = False) -> Mask:
     if keep_cut:
         keep[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = True
     keep[0] = False
-    return np.take(keep, labels)
+    kept: Mask = keep[labels]
+    return kept
 
 
 def _local_std(image: FloatImage, side: int = 3) -> FloatImage:

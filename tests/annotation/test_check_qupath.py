@@ -61,6 +61,8 @@ def test_good_files_pass(tmp_path, root):
         ("geometry.coordinates", [*BOX, [[0, 0], [1, 0], [1, 1], [0, 0]]], "hole lies outside"),
         ("geometry.coordinates", [[[0, 0], [1, None], [1, 1], [0, 0]]], "coordinates are no positions"),
         ("geometry.coordinates", [[0, 0], [1, 0]], "coordinates are no positions"),
+        ("geometry.coordinates", [[[0, 0], [10**400, 0], [1, 1], [0, 0]]], "coordinates are no positions"),
+        ("geometry.coordinates", [[[0, 0], [True, 0], [1, 1], [0, 0]]], "coordinates are no positions"),
         ("geometry.plane", {"c": -1, "z": 0, "t": 0, "x": 1}, "another key"),
         ("geometry.plane", {"z": 0.5}, "whole numbers"),
         ("properties", None, "properties is null"),

@@ -81,7 +81,7 @@ def test_many_unknown_classes_are_shortened():
 
 
 def test_a_mapping_to_nowhere_is_an_error_even_unused():
-    with pytest.raises(UnknownClassError, match="'a' is mapped to 'podocite'.*'podocyte'"):
+    with pytest.raises(UnknownClassError, match=r"'a' is mapped to 'podocite'.*'podocyte'"):
         classify([], SCHEMA, mapping={"a": "podocite"})
 
 

@@ -113,6 +113,11 @@ def test_colors_are_read(read, text, color):
     assert read(document({**LINE, "lineColor": text})).annotations[0].color == color
 
 
+def test_numbers_beyond_float64_are_no_measurements(read):
+    item = read(document({**LINE, "user": {"a": 1, "b": 10**400, "c": True}})).annotations[0]
+    assert item.measurements == {"a": 1.0}
+
+
 def test_the_origin_is_added(read):
     assert read(document(LINE), origin_l0=(5, 7)).annotations[0].polygon.bounds == (15, 17, 25, 27)
 
@@ -182,6 +187,7 @@ def without(key):
         ({**LINE, "label": {"value": "a", "size": 1}}, "error", "label with a key"),
         ({**LINE, "group": 5}, "error", "group"),
         ({**LINE, "user": 5}, "error", "user"),
+        ({**LINE, "lineWidth": 10**400}, "error", "lineWidth"),
         ({**LINE, "lineWidth": -1}, "error", "lineWidth"),
         ({**LINE, "lineColor": "red"}, "error", "lineColor"),
         ({**LINE, "fillColor": "rgba(1,2,3)"}, "error", "fillColor"),

@@ -25,7 +25,7 @@ def test_the_summary_counts_and_groups():
 
 def test_strictness():
     ImportReport(notes=["harmless"]).raise_if_any("a.xml")
-    with pytest.raises(AnnotationParseError, match="a.xml: 7 problems in strict reading"):
+    with pytest.raises(AnnotationParseError, match=r"a\.xml: 7 problems in strict reading"):
         report().raise_if_any("a.xml")
 
 

@@ -31,8 +31,12 @@ def test_positions_may_carry_z_in_some_places_only():
 
 @pytest.mark.parametrize(
     "positions",
-    [[], [(0, 0)], [(0, 0), (1, 1), (0, 0)], [(0, 0), (1, np.nan), (2, 2)], [(0, 0), (np.inf, 1), (2, 2)]]
-    + [
+    [
+        [],
+        [(0, 0)],
+        [(0, 0), (1, 1), (0, 0)],
+        [(0, 0), (1, np.nan), (2, 2)],
+        [(0, 0), (np.inf, 1), (2, 2)],
         None,
         5,
         "abc",

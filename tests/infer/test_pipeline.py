@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 import shapely
 import tifffile
+from painted import COLORS, MODEL, make_label, paint_slide, read_colors
+from slides import damage_tile, write_slide
 
-from painted import MODEL, make_label, paint_slide, read_colors
-from slides import damage_tile
 from wsiseg.annotation import check_asap, check_qupath, read_annotations
+from wsiseg.classes import ClassSchema, TissueClass
 from wsiseg.config import PredictConfig
 from wsiseg.errors import ConfigError, OutputError, ResolutionError, SlideReadError
 from wsiseg.geometry import Box
-from wsiseg.infer.pipeline import Settings, predict_slide
+from wsiseg.infer.pipeline import ModelCard, Settings, predict_slide
 from wsiseg.infer.workfolder import work_path
 from wsiseg.raster import ShapePainter
 from wsiseg.slide import Slide
@@ -204,6 +205,7 @@ import os, signal, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from painted import MODEL, read_colors
+from wsiseg.classes import ClassSchema, TissueClass
 from wsiseg.config import PredictConfig
 from wsiseg.infer.pipeline import Settings, predict_slide
 from wsiseg.slide import Slide
@@ -300,18 +302,16 @@ def test_a_slide_without_a_readable_tile_fails(tmp_path, label):
 
 
 def test_empty_glass_gives_empty_files_and_says_so(tmp_path):
-    from slides import write_slide
-
     path = write_slide(tmp_path / "glass.tiff", np.full((200, 300, 3), 245, np.uint8), compression="deflate")
     result = predict(path, tmp_path / "out")
     assert "no tissue was found" in result.warnings[0]
-    assert result.counts == {"glomerulus": 0, "podocyte": 0, "non_podocyte": 0}
+    assert result.counts == {"glomerulus": 0, "podocyte": 0, "non_podocyte": 0, "tiles": 0}
     assert check_qupath(tmp_path / "out" / "glass.geojson") == []
     assert not tifffile.imread(tmp_path / "out" / "glass.ome.tiff").any()
 
 
 def test_annotations_of_the_user_are_never_lost(slide_path, tmp_path):
-    with pytest.raises(ConfigError, match="folder of case 1.tiff"):
+    with pytest.raises(ConfigError, match=r"folder of case 1\.tiff"):
         predict(slide_path, slide_path.parent, overwrite=True)
     mine = tmp_path / "case 1.xml"
     mine.write_text("drawn by hand")
@@ -321,9 +321,6 @@ def test_annotations_of_the_user_are_never_lost(slide_path, tmp_path):
 
 
 def test_no_resolution_is_an_error_that_names_the_option(tmp_path, label):
-    from slides import write_slide
-    from painted import COLORS
-
     path = write_slide(tmp_path / "plain.tiff", COLORS[label], mpp=None, compression="deflate")
     with pytest.raises(ResolutionError, match="--mpp-slide"):
         predict(path, tmp_path / "out")
@@ -331,9 +328,6 @@ def test_no_resolution_is_an_error_that_names_the_option(tmp_path, label):
 
 
 def test_one_foreground_class_works_as_well(tmp_path, slide_path):
-    from wsiseg.classes import ClassSchema, TissueClass
-    from wsiseg.infer.pipeline import ModelCard
-
     schema = ClassSchema((TissueClass("background", (0, 0, 0)), TissueClass("tuft", (255, 0, 0))))
     card = ModelCard(schema, 0.5, 64, "1" * 32)
 

@@ -1,5 +1,7 @@
 """Stitching: nothing is changed by cutting, and bands equal the same arithmetic on the whole slide."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,9 +14,7 @@ from wsiseg.infer.stitcher import build_stitcher, decide, to_byte
 CLASSES = 3
 
 grids = st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 17)).flatmap(
-    lambda s: st.builds(
-        lambda overlap: TileGrid((s[0], s[1]), s[2], overlap), st.integers(0, s[2] - 1)
-    )
+    lambda s: st.builds(lambda overlap: TileGrid((s[0], s[1]), s[2], overlap), st.integers(0, s[2] - 1))
 )
 methods = st.sampled_from(["keep", "window"])
 
@@ -29,7 +29,7 @@ def stitch(grid, predict, method, *, start=0):
         band = stitcher.finish(row)
         if row >= start:
             bands.append(band)
-    assert all(a.box_gr.y1 == b.box_gr.y0 for a, b in zip(bands, bands[1:], strict=False))
+    assert all(a.box_gr.y1 == b.box_gr.y0 for a, b in pairwise(bands))
     return np.concatenate([b.label_HW for b in bands]), np.concatenate([b.confidence_HW for b in bands])
 
 

@@ -71,7 +71,9 @@ def test_normalise_takes_bytes_to_standard_floats(tmp_path: Path, config: Config
     assert seen.shape == (1, 3, 2, 4)
     mean, std = config.train.segmentor.mean, config.train.segmentor.std
     for channel, value in enumerate((1.0, 128 / 255, 0.0)):
-        assert seen[0, channel, 1, 2].item() == pytest.approx((value - mean[channel]) / std[channel], abs=1e-5)
+        assert seen[0, channel, 1, 2].item() == pytest.approx(
+            (value - mean[channel]) / std[channel], abs=1e-5
+        )
 
 
 def test_final_before_best_before_last(tmp_path: Path, config: Config) -> None:

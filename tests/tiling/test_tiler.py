@@ -246,6 +246,19 @@ class TestAgain:
         write_slide(slide, texture_image(330, 270, seed=1))
         assert not tile(slide, tmp_path / "t").up_to_date
 
+    def test_a_damaged_store_is_made_anew(self, tmp_path, slide):
+        fresh = tree(tile(slide, tmp_path / "t").store)
+        (tmp_path / "t" / "s.zarr" / "boxes" / "zarr.json").unlink()
+        assert tree(tile(slide, tmp_path / "t").store) == fresh
+
+    def test_a_folder_of_another_kind_is_not_replaced(self, tmp_path, slide):
+        (tmp_path / "t" / "s.zarr").mkdir(parents=True)
+        (tmp_path / "t" / "s.zarr" / "mine").write_text("mine")
+        with pytest.raises(StoreError, match=r"s\.zarr is there and is no tile store.*--overwrite"):
+            tile(slide, tmp_path / "t")
+        assert (tmp_path / "t" / "s.zarr" / "mine").exists()
+        assert tile(slide, tmp_path / "t", overwrite=True).tiles == 99
+
 
 class TestFailures:
     def test_another_process_at_work(self, tmp_path, slide):

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from trainstores import fake_store, make_config, write_tiles
+
 from wsiseg.train.data import Pools, make_pools
 from wsiseg.train.split import Split
+
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:

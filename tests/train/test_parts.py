@@ -1,5 +1,6 @@
 """The small parts: average, schedule, guards, prefetching, gauges, curves."""
 
+import itertools
 import threading
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
 from torch import nn
-
 from trainstores import SCHEMA, make_config
+
 from wsiseg.config.training import GuardConfig, OptimiserConfig, PhaseConfig
 from wsiseg.train.data import Pools
 from wsiseg.train.ema import Ema
@@ -61,7 +62,7 @@ def test_phases_partition_the_steps(shares: list[float], steps: int) -> None:
     plan = spans([PhaseConfig.model_construct(share=share, optimiser=None) for share in shares], steps)
     assert plan[0].start == 0
     assert plan[-1].stop == steps
-    assert all(before.stop == after.start for before, after in zip(plan, plan[1:], strict=False))
+    assert all(before.stop == after.start for before, after in itertools.pairwise(plan))
     assert all(span.stop > span.start for span in plan)
 
 

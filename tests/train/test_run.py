@@ -1,11 +1,13 @@
 """Whole runs on tiny tiles: resuming, guards, processes, bad input."""
 
+import functools
 import json
+import multiprocessing
 import os
-import signal
-import subprocess
-import sys
+import socket
 import time
+from collections.abc import Callable
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +15,22 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from safetensors.torch import load_file
+from torch import nn
+from trainstores import SCHEMA, FakeStore, fake_store, make_config, make_tiles, write_tiles
 
-from trainstores import SCHEMA, FakeStore, make_config, make_tiles, write_tiles
 from wsiseg.classes import default_schema
 from wsiseg.config import Config, parse_config
 from wsiseg.errors import CheckpointNotFoundError, ConfigError, TrainingDataError, TrainingDivergedError
 from wsiseg.metrics import Scores, confusion
 from wsiseg.model.checkpoint import checkpoints, load_trained
 from wsiseg.progress import NullProgress
+from wsiseg.tilestore import TileStore
+from wsiseg.train import networks as networks_module
 from wsiseg.train.data import Pools, make_pools
 from wsiseg.train.gauges import look
 from wsiseg.train.loop import Trainer
+from wsiseg.train.prepare import start_fabric
 from wsiseg.train.run import begin_run, newest_unfinished, resume_run
 from wsiseg.train.split import Split
 from wsiseg.train.watch import read_metrics
@@ -38,6 +45,22 @@ def trainer(config: Config, pools: Pools, folder: Path) -> Trainer:
 def weights(folder: Path, kind: str) -> dict[str, bytes]:
     newest = checkpoints(folder, kind)[-1]
     return {path.name: path.read_bytes() for path in newest.glob("*.safetensors")}
+
+
+# Python warns of forking beside threads; the children here use one thread of their own and no lock.
+FORKING = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
+
+def fork(target: Callable[[], object]) -> ForkProcess:
+    """A child process that runs ``target`` with everything imported already."""
+
+    def run() -> None:
+        torch.set_num_threads(1)
+        target()
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    return process
 
 
 class Interrupt(Exception):
@@ -76,28 +99,19 @@ def test_a_resumed_run_is_the_same_run_bit_for_bit(pools: Pools, tmp_path: Path)
         assert read_metrics(folder) == read_metrics(tmp_path / "whole")
 
 
-@pytest.mark.timeout(120)
+@FORKING
 def test_kill_minus_nine_and_resume(tiles: Path, tmp_path: Path) -> None:
     """The real thing: a process killed between two steps."""
-    config = make_config(steps=40, validations=20)
-    code = (
-        "import sys, json, torch; torch.set_num_threads(1)\n"
-        "from pathlib import Path\n"
-        "from wsiseg.config import parse_config\n"
-        "from wsiseg.progress import NullProgress\n"
-        "from wsiseg.train.run import begin_run\n"
-        "config = parse_config(json.loads(sys.argv[1]), source='argv')\n"
-        "begin_run(config, tiles=Path(sys.argv[2]), folder=Path(sys.argv[3]), device='cpu', "
-        "progress=NullProgress())\n"
-    )
+    config = make_config(steps=12, validations=6)
     folder = tmp_path / "runs" / "killed"
-    arguments = [json.dumps(config.model_dump(mode="json")), str(tiles), str(folder)]
-    process = subprocess.Popen([sys.executable, "-c", code, *arguments])
-    while len(checkpoints(folder, "last")) == 0 or not checkpoints(folder, "last")[-1].name > "last-0000003":
-        assert process.poll() is None
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process = fork(
+        lambda: begin_run(config, tiles=tiles, folder=folder, device="cpu", progress=NullProgress())
+    )
+    while not (kept := checkpoints(folder, "last")) or kept[-1].name < "last-0000004":
+        assert process.is_alive()
+        time.sleep(0.01)
+    process.kill()
+    process.join()
     assert not checkpoints(folder, "final")
     assert newest_unfinished(tmp_path / "runs") == folder
     resume_run(folder, device="cpu", progress=NullProgress())
@@ -108,7 +122,8 @@ def test_kill_minus_nine_and_resume(tiles: Path, tmp_path: Path) -> None:
 def test_four_tiles_are_learned_by_heart(tmp_path: Path) -> None:
     images, labels = make_tiles(4, 64)
     store = FakeStore("four", images, labels)
-    still = {name: 0 for name in ("scale", "hed", "brightness", "contrast", "saturation", "noise", "blur_share")}
+    amounts = ("scale", "hed", "brightness", "contrast", "saturation", "noise", "blur_share")
+    still = dict.fromkeys(amounts, 0)
     config = make_config(
         steps=60,
         optimiser={"lr": 3e-3, "warmup_share": 0.1},
@@ -160,8 +175,6 @@ def test_validation_figures_are_those_of_the_saved_weights(tiles: Path, tmp_path
         progress=NullProgress(),
     )
     model = load_trained(tmp_path / "run")
-    from wsiseg.tilestore import TileStore
-
     store = TileStore.open(tiles / f"{model.info.slides['validation'][0]}.zarr")
     with torch.no_grad():
         predicted = model.segmentor(model.normalise(store.images(range(len(store))))).argmax(dim=1)
@@ -224,7 +237,9 @@ def test_an_infinite_loss_stops_the_run_and_keeps_the_last_good_checkpoint(
         return logits * float("nan") if run.state.step == 3 else logits
 
     monkeypatch.setattr(run.state.networks.student, "forward", poisoned)
-    with pytest.raises(TrainingDivergedError, match=r"not finite at step 3; the last good checkpoint is .*last-0000002"):
+    with pytest.raises(
+        TrainingDivergedError, match=r"not finite at step 3; the last good checkpoint is .*last-0000002"
+    ):
         run.fit()
     kept = load_trained(tmp_path).segmentor.state_dict()
     assert all(torch.isfinite(tensor).all() for tensor in kept.values())
@@ -240,7 +255,11 @@ def test_accumulated_batches_count_as_one_step(pools: Pools, tmp_path: Path) -> 
 def test_without_validation_the_last_average_is_kept(tmp_path: Path) -> None:
     write_tiles(tmp_path / "tiles", "only")
     result = begin_run(
-        make_config(steps=2), tiles=tmp_path / "tiles", folder=tmp_path / "run", device="cpu", progress=NullProgress()
+        make_config(steps=2),
+        tiles=tmp_path / "tiles",
+        folder=tmp_path / "run",
+        device="cpu",
+        progress=NullProgress(),
     )
     assert result.figures == {}
     assert any("no slide is left to validate on" in notice for notice in result.notices)
@@ -252,9 +271,17 @@ def test_without_validation_the_last_average_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "error", "message"),
     [
-        ({"classes": default_schema().to_json()}, TrainingDataError, "different classes: found background, disc in"),
+        (
+            {"classes": default_schema().to_json()},
+            TrainingDataError,
+            "different classes: found background, disc in",
+        ),
         ({"tiling": {"mpp": 0.25}}, TrainingDataError, "tiling.mpp is not that of the tiles: found 0.5 in"),
-        ({"tiling": {"tile_px": 64}}, TrainingDataError, "tiling.tile_px is not that of the tiles: found 32 in"),
+        (
+            {"tiling": {"tile_px": 64}},
+            TrainingDataError,
+            "tiling.tile_px is not that of the tiles: found 32 in",
+        ),
         (
             {"train": {"discriminator": {"kind": "patchgan", "receptive_field": 256}}},
             ConfigError,
@@ -309,7 +336,7 @@ def test_resuming_on_other_tiles_is_refused(tiles: Path, tmp_path: Path) -> None
     for finished in (folder / "checkpoints").glob("final-*"):
         finished.rename(finished.with_name("old"))
     write_tiles(tiles, "d", seed=9)
-    with pytest.raises(TrainingDataError, match="are not those that .* began with"):
+    with pytest.raises(TrainingDataError, match=r"are not those that .* began with"):
         resume_run(folder, device="cpu", progress=NullProgress())
 
 
@@ -320,35 +347,67 @@ def test_run_names_count_up(tiles: Path, tmp_path: Path, monkeypatch: pytest.Mon
     assert result.folder == Path("runs/run-008")
 
 
-@pytest.mark.timeout(180)
-def test_two_processes_equal_one(tmp_path: Path) -> None:
+class Small(nn.Module):
+    """An encoder and a head without dropout and BatchNorm, whose statistics are each process's own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.GroupNorm(2, 8), nn.ReLU())
+        self.head = nn.Conv2d(8, 2, 1)
+
+    def forward(self, image_NCHW: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.encoder(image_NCHW))
+        return logits
+
+
+def train_small(folder: Path) -> None:
+    """Three steps of both networks, over as many processes as there are."""
+    config = make_config(
+        steps=3,
+        optimiser={"name": "sgd", "lr": 0.05},
+        discriminator={"width": 4, "mismatched_pairs": False, "fake_input": "soft"},
+        discriminator_optimiser={"name": "sgd", "lr": 0.05},
+        losses={"dice": 0.0, "class_balance": 0.0},
+        sampler={"batch_size": 4, "unlabelled_batch_size": 4},
+        phases=[{"name": "both", "share": 1.0, "unlabelled": True, "discriminator": "refresh"}],
+    )
+    stores = [fake_store("a"), fake_store("c", seed=2, labelled=False)]
+    pools = make_pools(stores, Split((0, 1), ()), config.train)
+    fabric = start_fabric(config.train, on_gpu=False)
+    run = Trainer(config, pools, fabric, folder=folder, progress=NullProgress())
+    run.fit()
+
+
+@FORKING
+def test_two_processes_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same global batch over two processes (gloo) gives the same weights, within rounding."""
-    script = Path(__file__).parent / "two_processes.py"
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(__file__).parents[1]),
-        "OMP_NUM_THREADS": "1",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": "29517",
-        "WORLD_SIZE": "2",
-        "LOCAL_WORLD_SIZE": "2",
-        "TORCHELASTIC_RUN_ID": "test",
-        "GROUP_RANK": "0",
-        "LOCAL_RANK": "0",
-        "RANK": "0",
-    }
-    pair = [
-        subprocess.Popen(
-            [sys.executable, str(script), str(tmp_path / "two")],
-            env={**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    alone = {k: v for k, v in environment.items() if k in os.environ or k in ("PYTHONPATH", "OMP_NUM_THREADS")}
-    subprocess.run([sys.executable, str(script), str(tmp_path / "one")], env=alone, check=True)
-    assert [process.wait(timeout=120) for process in pair] == [0, 0]
+    monkeypatch.setattr(networks_module, "build_segmentor", lambda *_: Small())
+    train_small(tmp_path / "one")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+
+    def train_rank(rank: int) -> None:
+        os.environ |= {
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(port),
+            "WORLD_SIZE": "2",
+            "LOCAL_WORLD_SIZE": "2",
+            "GROUP_RANK": "0",
+            "TORCHELASTIC_RUN_ID": "test",
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+        }
+        train_small(tmp_path / "two")
+
+    pair = [fork(functools.partial(train_rank, rank)) for rank in range(2)]
+    for process in pair:
+        process.join(timeout=120)
+    assert [process.exitcode for process in pair] == [0, 0]
     for name in ("student", "discriminator"):
-        one = torch.load(tmp_path / "one" / f"{name}.pt", weights_only=True)
-        two = torch.load(tmp_path / "two" / f"{name}.pt", weights_only=True)
+        one, two = (
+            load_file(checkpoints(tmp_path / run, "final")[-1] / f"{name}.safetensors")
+            for run in ("one", "two")
+        )
         for key, value in one.items():
             torch.testing.assert_close(two[key], value, atol=2e-5, rtol=1e-3)

@@ -8,7 +8,9 @@ from numpy.typing import NDArray
 from wsiseg.train.sampler import QuotaSampler
 
 
-def sampler(shows: NDArray[np.bool_], *, quota: float = 0.5, batch_size: int = 4, seed: int = 0) -> QuotaSampler:
+def sampler(
+    shows: NDArray[np.bool_], *, quota: float = 0.5, batch_size: int = 4, seed: int = 0
+) -> QuotaSampler:
     return QuotaSampler(shows, batch_size=batch_size, quota=quota, seed=seed, stream="labelled")
 
 

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from trainstores import FakeStore, fake_store, make_config
+
 from wsiseg.config.training import SplitConfig
 from wsiseg.errors import ConfigError, TrainingDataError
 from wsiseg.train.data import check_alike, make_pools
 from wsiseg.train.split import Split, read_patients, split_stores
-
 
 NAMES = ("p1-a", "p1-b", "p2-a", "p3-a", "p4-a")
 
@@ -102,7 +101,11 @@ def test_pools_hold_what_their_slides_allow() -> None:
     assert {int(s) for s in pools.labelled.places[:, 0]} == {0}
     assert len(pools.labelled) == 2
     assert {int(s) for s in pools.unlabelled.places[:, 0]} == {0, 2, 3}
-    assert pools.slides == {"labelled": ["p1-a"], "unlabelled": ["p1-a", "p2-a", "p3-a"], "validation": ["p1-b"]}
+    assert pools.slides == {
+        "labelled": ["p1-a"],
+        "unlabelled": ["p1-a", "p2-a", "p3-a"],
+        "validation": ["p1-b"],
+    }
 
 
 def test_too_few_labels_and_unseen_classes_are_refused() -> None:

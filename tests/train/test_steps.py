@@ -7,8 +7,8 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-
 from trainstores import make_config
+
 from wsiseg.classes import IGNORE_INDEX
 from wsiseg.config import Config
 from wsiseg.train.data import Batch, Pools, make_stream

@@ -140,7 +140,7 @@ def _group_name(name: str | None) -> str | None:
 
 
 def _element(name: str, group: str | None, color: tuple[int, int, int], ring: CoordinateSequence) -> str:
-    points = [(plain_number(x, DECIMALS), plain_number(y, DECIMALS)) for x, y in list(ring)[:-1]]
+    points = [(plain_number(x), plain_number(y)) for x, y in list(ring)[:-1]]
     coordinates = "".join(
         f'\t\t\t\t<Coordinate Order="{order}" X="{x}" Y="{y}" />\n' for order, (x, y) in enumerate(points)
     )

@@ -5,8 +5,8 @@ and breaks the display later. Nothing here is shared with the writer.
 """
 
 import json
-import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -204,7 +204,9 @@ def _is_position(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Compared, not asked with isfinite: that raises on whole numbers beyond float64.
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and abs(value) <= sys.float_info.max
 
 
 _SIZES = frozenset({"width", "height", "radius"})

@@ -9,6 +9,7 @@ import math
 import uuid
 import zlib
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -300,15 +301,25 @@ def _plane(geometry: Mapping[str, Any]) -> Found:
 
 
 def _nested(value: Any, depth: int) -> bool:
-    if depth < 0 or not isinstance(value, list):
+    """Whether positions of two or three finite numbers stand ``depth`` arrays deep."""
+    if not isinstance(value, list):
         return False
     if depth == 0:
-        return (
-            len(value) in {2, 3}
-            and all(isinstance(part, int | float) and not isinstance(part, bool) for part in value)
-            and all(math.isfinite(part) for part in value)
-        )
-    return all(_nested(item, depth - 1) for item in value)
+        return _are_positions([value])
+    return _are_positions(value) if depth == 1 else all(_nested(item, depth - 1) for item in value)
+
+
+def _are_positions(values: list[Any]) -> bool:
+    """Without a Python loop over positions, of which a file has millions."""
+    if not (set(map(type, values)) <= {list} and set(map(len, values)) <= {2, 3}):
+        return False
+    numbers = list(chain.from_iterable(values))
+    if not set(map(type, numbers)) <= {int, float}:
+        return False
+    try:
+        return all(map(math.isfinite, numbers))
+    except OverflowError:
+        return False
 
 
 def _polygons(parts: list[Any]) -> Found:
@@ -327,17 +338,17 @@ def _polygons(parts: list[Any]) -> Found:
     points = np.array([position[:2] for ring in rings for position in ring], dtype=np.float64)
     if np.abs(points * 100 - np.round(points * 100)).max() > 1e-4:
         yield "warning", "more than two decimals: QuPath rounds them"
-    geometry = shapely.MultiPolygon(
-        [
-            shapely.Polygon([p[:2] for p in part[0]], [[p[:2] for p in hole] for hole in part[1:]])
-            for part in parts
-        ]
-    )
+    geometry = shapely.MultiPolygon([_polygon(part) for part in parts])
     if not geometry.is_valid:
         yield "error", f"invalid outline, refused since 0.6: {_why(geometry)}"
         return
     if shapely.set_precision(geometry, _GRID).is_empty:
         yield "warning", "vanishes on QuPath's grid of 0.01 px"
+
+
+def _polygon(rings: list[Any]) -> shapely.Polygon:
+    shell, *holes = ([position[:2] for position in ring] for ring in rings)
+    return shapely.Polygon(shell, holes)
 
 
 def _why(geometry: Any) -> str:

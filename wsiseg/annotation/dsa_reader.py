@@ -5,6 +5,7 @@ has an area when it is a closed polyline, a rectangle, an ellipse or a circle.
 """
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -128,7 +129,8 @@ def _numbers(user: Mapping[str, Any]) -> dict[str, float]:
 
 def _finite(user: Mapping[str, Any]) -> Iterator[tuple[str, float]]:
     for name, value in user.items():
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        plain = isinstance(value, int | float) and not isinstance(value, bool)
+        if plain and abs(value) <= sys.float_info.max:
             yield name, float(value)
 
 

@@ -108,7 +108,7 @@ class _Writer:
             "DisplayId": number,
         }
         vertices = "".join(
-            f'\t\t\t\t\t<Vertex X="{plain_number(x, DECIMALS)}" Y="{plain_number(y, DECIMALS)}" Z="0"/>\n'
+            f'\t\t\t\t\t<Vertex X="{plain_number(x)}" Y="{plain_number(y)}" Z="0"/>\n'
             for x, y in list(ring.coords)[:-1]
         )
         element = (

@@ -139,7 +139,7 @@ def on_grid(polygon: Any, decimals: int, *, origin: tuple[float, float] = (0.0, 
         snapped = None if snapped is None else without_specks(snapped, step * step)
         if snapped is None:
             return None
-        rounded = shapely.transform(snapped, lambda points: np.round(points, decimals))
+        rounded = shapely.transform(snapped, lambda points: np.round(points, decimals) + 0.0)
         if rounded.is_valid:
             return polygonal(shapely.remove_repeated_points(rounded))
     return None

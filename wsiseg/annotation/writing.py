@@ -116,12 +116,10 @@ def _derived(slide_id: str, identity: str) -> str:
     return str(uuid.uuid5(NAMESPACE, f"{slide_id}\x1fid\x1f{identity}"))
 
 
-def plain_number(value: float, decimals: int) -> str:
-    """A decimal number without exponent, trailing zeros or ``-0``; always with a point, never a comma."""
-    text = f"{value:.{decimals}f}"
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
-    return "0" if text == "-0" else text
+def plain_number(value: float) -> str:
+    """A number that lies on a decimal grid, as short as it can be: no exponent, no ``.0``, never a comma."""
+    text = repr(value)
+    return text[:-2] if text.endswith(".0") else text
 
 
 class ClassSpool:

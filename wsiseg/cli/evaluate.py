@@ -127,9 +127,10 @@ def _object_table(data: dict[str, Any]) -> Table:
     headings = ("class", "matched by", "precision", "recall", "F1", "true", "predicted", "matched")
     table = _table("\nobjects", *headings, left=2)
     for name, row in data["objects"].items():
-        _add_objects(table, name, row["rule"], row)
+        short = row["rule"].replace("centre distance", "centres").replace(" <= ", " ").replace(" >= ", " ")
+        _add_objects(table, name, short, row)
         if "by_iou" in row:
-            _add_objects(table, "", "IoU >= 0.5", row["by_iou"])
+            _add_objects(table, "", "IoU 0.5", row["by_iou"])
     return table
 
 
@@ -157,15 +158,13 @@ def _details(data: dict[str, Any]) -> list[str]:
 
 
 def _worst_table(data: dict[str, Any]) -> Table:
-    table = _table("\nworst places (level-0 pixels)", "slide", "x", "y", "size", "wrong um2", "mostly")
+    table = _table("\nworst places", "slide", "x, y of level 0", "wrong um2", "mostly", left=2)
     for slide in data["slides"]:
         for place in slide["worst"][: max(2, 5 // len(data["slides"]))]:
             table.add_row(
                 slide["slide"],
-                str(place["x"]),
-                str(place["y"]),
-                f"{place['width']} x {place['height']}",
+                f"{place['x']}, {place['y']}",
                 f"{place['wrong_um2']:.0f}",
-                f"{place['truth']} taken for {place['prediction']}",
+                f"{place['truth']} as {place['prediction']}",
             )
     return table

@@ -192,6 +192,7 @@ class TrainConfig(Section):
             ),
         ),
         min_length=1,
+        description="One after the other; their shares add up to 1",
     )
     ema_decay: float = Field(0.99, ge=0, lt=1, description="Of the averaged weights that are used in the end")
     sampler: SamplerConfig = Field(default_factory=SamplerConfig)

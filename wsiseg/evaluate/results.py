@@ -57,7 +57,7 @@ def object_scores(found: ClassObjects) -> dict[str, Any]:
             "hausdorff_95": float(np.mean([pair.hausdorff_95 for pair in found.boundaries])),
             "largest_hausdorff_95": max(pair.hausdorff_95 for pair in found.boundaries),
         }
-    if found.count_errors:
+    if found.count_errors and found.counts != ObjectCounts():
         errors = np.array(found.count_errors)
         data["count_per_container"] = {
             "containers": len(errors),

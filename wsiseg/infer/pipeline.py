@@ -200,9 +200,9 @@ class _Job:
             raise SlideReadError(f"{self.slide.path}: none of its {work.unreadable} tiles can be read")
         seams = score_seams(work.label, grid, config.stitching)
         table = self._outline(work)
-        counts = {**table.counts, "tiles": int(wanted.sum()), "unreadable_tiles": work.unreadable}
-        counts["outside_their_container"] = table.outside
-        counts = {key: value for key, value in counts.items() if value or key in table.counts}
+        counts = {**table.counts, "tiles": int(wanted.sum())}
+        rare = {"unreadable_tiles": work.unreadable, "outside_their_container": table.outside}
+        counts |= {key: value for key, value in rare.items() if value}
         finished = Finished(
             slide=self.slide,
             frame=self.frame,

@@ -10,7 +10,7 @@ from wsiseg import __version__
 from wsiseg.classes import ClassSchema, default_schema
 from wsiseg.files import atomic_path
 from wsiseg.report import page as html
-from wsiseg.report.pictures import Example, examples, overview, png_file_uri, read_shapes
+from wsiseg.report.pictures import Example, examples, file_uri, overview, read_shapes
 from wsiseg.slide import Slide
 
 _NAMES = {"iou": "IoU", "precision": "precision", "recall": "recall", "f1": "F1"}
@@ -105,7 +105,7 @@ def _head(inputs: ReportInputs) -> str:
 
 def _overview(inputs: ReportInputs, whole: str) -> str:
     parts = [html.figure(whole, "What was predicted, drawn over the slide.", "slide with predicted outlines")]
-    error_map = png_file_uri(inputs.error_map)
+    error_map = file_uri(inputs.error_map, shrink=True)
     if error_map is not None:
         parts.append(
             html.figure(error_map, "Where it is right and where not, pixel by pixel.", "map of errors")
@@ -137,7 +137,7 @@ def _tables(figures: Mapping[str, Any]) -> str:
         ),
         html.table(["pixels", *_NAMES.values()], pixels, total=True),
         html.table(["objects", *headings[1:]], objects, left=2),
-        *(html.paragraph(line, soft=True) for line in _podometrics(figures)),
+        *(html.paragraph(line, soft=True) for line in [*_podometrics(figures), *figures.get("notes", [])]),
     )
 
 
@@ -172,7 +172,7 @@ def _examples(shown: list[Example], schema: ClassSchema) -> str:
 
 
 def _training(run: Path) -> str:
-    curves = png_file_uri(run / "curves.png")
+    curves = file_uri(run / "curves.png")
     if curves is None:
         return html.section("Training", html.paragraph("No curves were drawn.", soft=True))
     caption = "Losses, the discriminator, and IoU on the validation slide over the training steps."

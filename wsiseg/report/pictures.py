@@ -131,9 +131,19 @@ def jpeg_uri(image: NDArray[np.uint8]) -> str:
     return _uri(buffer.getvalue(), "jpeg")
 
 
-def png_file_uri(path: Path) -> str | None:
-    """A PNG file as a data URI; None where there is no such file."""
-    return _uri(path.read_bytes(), "png") if path.is_file() else None
+def file_uri(path: Path, *, shrink: bool = False) -> str | None:
+    """A PNG file as a data URI; None where there is no such file.
+
+    Args:
+        path: The file.
+        shrink: Turn it into a JPEG, which is smaller for pictures and blurs drawings a little.
+    """
+    if not path.is_file():
+        return None
+    if shrink:
+        with Image.open(path) as picture:
+            return jpeg_uri(np.asarray(picture.convert("RGB")))
+    return _uri(path.read_bytes(), "png")
 
 
 def _uri(data: bytes, kind: str) -> str:

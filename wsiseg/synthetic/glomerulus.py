@@ -154,7 +154,7 @@ def _podocytes(dice: Dice, knobs: Preset, tuft: _Tuft) -> Nuclei:
     x, y = ray[:, 0] * steps[last], ray[:, 1] * steps[last]
     low, high = knobs.podocyte_um
     a = dice.uniforms(count, low, high)
-    b = a * dice.uniforms(count, 0.62, 0.80)
+    b = a * dice.uniforms(count, 0.66, 0.84)
     out = tuft.slope(x, y)
     lift = b * dice.uniforms(count, -0.35, 0.45)
     lift = lift + np.where(dice.uniforms(count) < knobs.lifted, b, 0.0)
@@ -205,7 +205,7 @@ def _others(dice: Dice, knobs: Preset, tuft: _Tuft, podocytes: Nuclei, *, sclero
         x=place[:, 0],
         y=place[:, 1],
         a=a,
-        b=snap(a * dice.uniforms(tries, 0.68, 0.95)),
+        b=snap(a * dice.uniforms(tries, 0.74, 0.98)),
         ux=turned[:, 0],
         uy=turned[:, 1],
         bend=snap(dice.uniforms(tries, -0.03, 0.03)),

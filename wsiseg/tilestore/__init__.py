@@ -7,7 +7,7 @@ whole-slide masks on disk.
 from wsiseg.tilestore.layout import FORMAT_VERSION, STORE_SUFFIX, StoreHeader
 from wsiseg.tilestore.lock import store_lock
 from wsiseg.tilestore.masks import MaskStore
-from wsiseg.tilestore.reader import TileStore, open_header
+from wsiseg.tilestore.reader import TileStore, is_store
 from wsiseg.tilestore.writer import (
     EncodedTile,
     StorePlan,
@@ -28,7 +28,7 @@ __all__ = [
     "TileStore",
     "discard_partial",
     "encode_tile",
-    "open_header",
+    "is_store",
     "partial_path",
     "store_lock",
 ]

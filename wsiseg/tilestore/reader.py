@@ -1,5 +1,6 @@
 """Reading a tile store."""
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -148,6 +149,14 @@ class TileStore:
 
     def __repr__(self) -> str:
         return f"TileStore({str(self.path)!r}, {len(self)} tiles, {int(self.labelled.sum())} labelled)"
+
+
+def is_store(path: Path) -> bool:
+    """Whether a path holds a tile store, be it unfinished, damaged or of another format version."""
+    try:
+        return ATTRIBUTES in json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]
+    except (KeyError, TypeError, ValueError, OSError):
+        return False
 
 
 def open_header(path: Path) -> tuple[zarr.Group, StoreHeader]:

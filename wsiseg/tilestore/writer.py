@@ -68,14 +68,15 @@ def encode_tile(
         readable: Whether the slide could be read there.
     """
     if label is None or not readable:
-        counts, label = np.zeros(classes, dtype=np.int64), None
+        counts, label = (0,) * classes, None
     else:
-        counts = np.bincount(label.reshape(-1), minlength=IGNORE_INDEX + 1)[:classes]
+        # Faster than bincount, which first makes 8-byte integers of all pixels.
+        counts = tuple(int(np.count_nonzero(label == index)) for index in range(classes))
     return EncodedTile(
         readable=readable,
         image=encode_image(image) if image is not None and readable else None,
-        label=encode_label(label) if label is not None and counts.any() else None,
-        class_pixels=tuple(map(int, counts)),
+        label=encode_label(label) if label is not None and any(counts) else None,
+        class_pixels=counts,
     )
 
 

@@ -25,7 +25,7 @@ from wsiseg.tilestore import (
     StoreWriter,
     TileStore,
     discard_partial,
-    open_header,
+    is_store,
     store_lock,
 )
 from wsiseg.tiling.job import TileJob, TileOptions, TilingSummary
@@ -102,21 +102,23 @@ class _Tiler:
         self._options = options
         self._slide = slide
         self._frame: GridFrame = slide.frame(config.tiling.mpp)
+        self._annotations_sha256 = None if job.annotations is None else digest_annotations(job.annotations)
+        self._mask_sha256 = None if job.mask is None else digest_mask(job.mask)
         self._key = content_key(
             config,
             self._frame,
             fingerprint=slide.fingerprint,
             backend=slide.backend,
-            annotations=None if job.annotations is None else digest_annotations(job.annotations),
-            mask=None if job.mask is None else digest_mask(job.mask),
+            annotations=self._annotations_sha256,
+            mask=self._mask_sha256,
             strict=options.strict,
         )
 
     def run(self, progress: Progress) -> TilingSummary:
         before = None if self._options.overwrite else self._store_before()
-        if before is not None and before.key == self._key:
+        if before is not None and before.header.key == self._key:
             discard_partial(self._target)
-            return replace(_summary(self._target), up_to_date=True)
+            return replace(_summary(before), up_to_date=True)
         # Annotations first: a class that nobody knows should not cost the reading of a slide.
         labels = self._read_labels()
         overview = look_at(self._slide)
@@ -124,14 +126,14 @@ class _Tiler:
         labeller = labels.on(self._frame)
         plan = self._plan(tissue, labels, labeller)
         boxes = [plan.header.grid[int(index)].read for index in plan.indices]
-        same_images = before is not None and before.image_key == plan.header.image_key
-        writer = StoreWriter.begin(self._target, plan, images_from=self._target if same_images else None)
+        same = before if before is not None and before.header.image_key == plan.header.image_key else None
+        writer = StoreWriter.begin(self._target, plan, images_from=None if same is None else same.path)
         make = TileMaker(
             plan=plan,
             slide=self._slide,
             labeller=labeller,
             unreadable=self._config.tiling.unreadable,
-            kept=np.isin(plan.indices, TileStore.open(self._target).indices) if same_images else None,
+            kept=None if same is None else np.isin(plan.indices, same.indices),
         )
         fill_store(writer, plan, make, workers=self._options.workers, progress=progress)
         columns = writer.columns()
@@ -149,27 +151,31 @@ class _Tiler:
         )
         save_png(picture, self._target.with_suffix(".tissue.png"))
         writer.publish()
-        return replace(_summary(self._target), labels_only=same_images)
+        return replace(_summary(TileStore.open(self._target)), labels_only=same is not None)
 
-    def _store_before(self) -> StoreHeader | None:
-        """The header of the store that is there, if it is one and can be used.
+    def _store_before(self) -> TileStore | None:
+        """The store that is there, if it is one and can be used.
 
         Raises:
-            StoreError: It was made from another slide of the same name.
+            StoreError: It was made from another slide of the same name, or something else lies there.
         """
-        try:
-            _, header = open_header(self._target)
-        except StoreError:
+        if not self._target.exists():
             return None
-        made_from = header.provenance["slide"]
-        if (made_from["path"], made_from["fingerprint"]) == (self._slide.path, self._slide.fingerprint):
-            return header
-        if made_from["path"] != self._slide.path and made_from["fingerprint"] != self._slide.fingerprint:
+        if not is_store(self._target):
             raise StoreError(
-                f"{self._target} was made from another slide, {made_from['path']}",
+                f"{self._target} is there and is no tile store",
                 remedy="Give another folder with --out, or --overwrite",
             )
-        return header
+        try:
+            store = TileStore.open(self._target)
+        except StoreError:
+            return None
+        if store.slide_path != self._slide.path and store.slide_fingerprint != self._slide.fingerprint:
+            raise StoreError(
+                f"{self._target} was made from another slide, {store.slide_path}",
+                remedy="Give another folder with --out, or --overwrite",
+            )
+        return store
 
     def _read_labels(self) -> _Labels:
         schema, wanted = self._config.schema_, self._config.annotations
@@ -190,7 +196,7 @@ class _Tiler:
         mode = choose_mode(classified, wanted.labelled)
         provenance = {
             "file": path.name,
-            "sha256": digest_annotations(path),
+            "sha256": self._annotations_sha256,
             "format": file.format,
             "import": file.report.summary(),
             "labelled_by": mode,
@@ -239,7 +245,7 @@ class _Tiler:
                 "mpp": [self._slide.resolution.mpp_x, self._slide.resolution.mpp_y],
             },
             "annotations": labels.provenance,
-            "mask": None if mask is None else {"file": mask.name, "sha256": digest_mask(mask)},
+            "mask": None if mask is None else {"file": mask.name, "sha256": self._mask_sha256},
             "tissue_share": round(tissue.share, 6),
             "config": used_config(self._config),
             "versions": {
@@ -253,14 +259,13 @@ class _Tiler:
             raise SlideReadError(f"{self._slide.path}: none of its {len(readable)} tiles can be read")
 
 
-def _summary(path: Path) -> TilingSummary:
+def _summary(store: TileStore) -> TilingSummary:
     """The summary of a finished store."""
-    store = TileStore.open(path)
     annotations = store.provenance["annotations"]
     frame = store.frame
     unreadable = [frame.to_l0(store.grid[int(index)].read) for index in store.unreadable]
     return TilingSummary(
-        store=path,
+        store=store.path,
         tiles=len(store),
         labelled=int(store.labelled.sum()),
         labelled_by="nothing" if annotations is None else annotations["labelled_by"],

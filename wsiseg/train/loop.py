@@ -88,6 +88,7 @@ class Trainer:
             discriminator=config.train.discriminator,
             pseudo_labels=config.train.pseudo_labels,
         )
+        self.watch: Watch | None = None
         self.history: list[Metrics] = []
         self.last_look: Look | None = None
 
@@ -141,7 +142,7 @@ class Trainer:
         )
         with Prefetcher(make, first, last, workers=self.workers) as feed:
             while self.state.step < span.stop:
-                self._step(span, feed)
+                self.advance(span, feed)
                 self.state.step += 1
                 note = self._log() if self.state.step % LOG_EVERY == 0 else None
                 self.progress.advance(1, note)
@@ -149,8 +150,8 @@ class Trainer:
                     self.state.step = span.stop
                     self._save("last")
 
-    def _step(self, span: Span, feed: Prefetcher[StepBatches]) -> None:
-        """One step of both networks."""
+    def advance(self, span: Span, feed: Prefetcher[StepBatches]) -> None:
+        """One step: the discriminator moves, then the segmentor, then the average."""
         step, config, state = self.state.step, self.config.train, self.state
         # Dropout draws from torch's own generator: seeded by the step, a resumed run draws the same.
         torch.manual_seed(config.seed * 1_000_003 + step)

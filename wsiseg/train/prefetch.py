@@ -14,6 +14,12 @@ class Prefetcher(Generic[T]):
 
     Threads suffice: decoding, array work and torch operations all release the interpreter lock. An
     exception in ``make`` comes out of the ``get`` of its own index.
+
+    Args:
+        make: What to call.
+        start: First index.
+        stop: One past the last index.
+        workers: Threads.
     """
 
     def __init__(self, make: Callable[[int], T], start: int, stop: int, *, workers: int = 1) -> None:

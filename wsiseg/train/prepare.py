@@ -51,12 +51,16 @@ def prepare(config: Config, tiles: Path, device: Device, patients: Path | None) 
     stores = open_stores(tiles)
     check_alike(stores)
     on_gpu = _on_gpu(device)
+    chosen_here = config.train.segmentor.encoder == "auto" and not on_gpu
     config = resolve(config, stores, on_gpu=on_gpu)
     train = config.train
     groups = None if patients is None else read_patients(patients)
     split = split_stores(stores, train.split, train.seed, groups)
     pools = make_pools(stores, split, train)
-    notices = _notices(split, pools, train, on_gpu=on_gpu)
+    notices = _notices(split, pools, train)
+    if chosen_here:
+        encoder = train.segmentor.encoder
+        notices.append(f"no GPU: the small encoder {encoder} is used (train.segmentor.encoder)")
     if any(phase.unlabelled for phase in train.phases) and not len(pools.unlabelled):
         phases = without_unlabelled(train.phases)
         if not phases:
@@ -110,7 +114,7 @@ def resolve(config: Config, stores: Sequence[Store], *, on_gpu: bool) -> Config:
     )
 
 
-def _notices(split: Split, pools: Pools, config: TrainConfig, *, on_gpu: bool) -> list[str]:
+def _notices(split: Split, pools: Pools, config: TrainConfig) -> list[str]:
     notices = []
     if not split.validation:
         notices.append(
@@ -119,8 +123,6 @@ def _notices(split: Split, pools: Pools, config: TrainConfig, *, on_gpu: bool) -
         )
     if any(phase.unlabelled for phase in config.phases) and not len(pools.unlabelled):
         notices.append("there are no unlabelled tiles: training learns from labels alone")
-    if not on_gpu and config.segmentor.encoder == "auto":
-        notices.append("no GPU: the small encoder tu-mobilenetv3_small_100 is used; set train.segmentor.encoder for another")
     return notices
 
 

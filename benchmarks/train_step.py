@@ -1,0 +1,161 @@
+"""Time a whole training step against the sum of its own forwards and backwards.
+
+    python benchmarks/train_step.py [--recipe demo] [--device cpu] [--tile-px 256] [--steps 20] [--rounds 3]
+
+The limit is the step's networks alone, on tensors that lie ready: the discriminator's loss and the
+segmentor's, forward and backward. The whole step adds reading from stores, augmentation, both optimisers,
+the average, guards and logging. Both run in turn; medians over the rounds.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from wsiseg.classes import default_schema
+from wsiseg.config import load_config
+from wsiseg.geometry import GridFrame
+from wsiseg.progress import NullProgress
+from wsiseg.tilestore import StoreHeader, StorePlan, StoreWriter, TileStore, encode_tile, store_lock
+from wsiseg.train.data import make_pools
+from wsiseg.train.feed import batch_maker
+from wsiseg.train.loop import LOG_EVERY, Trainer
+from wsiseg.train.prefetch import Prefetcher
+from wsiseg.train.prepare import resolve, start_fabric
+from wsiseg.train.sampler import generator
+from wsiseg.train.split import Split
+from wsiseg.train.steps import Weights, discriminator_loss, segmentor_loss
+
+SCHEMA = default_schema()
+
+
+def write_noise(folder: Path, name: str, tile_px: int, count: int, *, labelled: bool) -> TileStore:
+    """A store of noisy tiles with labels in blocks."""
+    rng = np.random.default_rng(len(name))
+    header = StoreHeader(
+        name=name,
+        schema=SCHEMA,
+        frame=GridFrame((tile_px * count, tile_px), (1.0, 1.0), 0.5),
+        tile_px=tile_px,
+        overlap_px=0,
+        key="k",
+        image_key="i",
+        provenance={"slide": {"path": name, "fingerprint": name}},
+    )
+    plan = StorePlan(header, np.arange(count), np.ones(count, dtype=np.float32))
+    with store_lock(folder / f"{name}.zarr"):
+        writer = StoreWriter.begin(folder / f"{name}.zarr", plan)
+        for shard, positions in list(writer.pending()):
+            tiles = []
+            for _ in positions:
+                image = rng.integers(120, 255, (tile_px, tile_px, 3), dtype=np.uint8)
+                blocks = rng.integers(0, len(SCHEMA), (tile_px // 16, tile_px // 16), dtype=np.uint8)
+                label = blocks.repeat(16, axis=0).repeat(16, axis=1) if labelled else None
+                tiles.append(encode_tile(image, label, len(SCHEMA)))
+            writer.write(shard, tiles)
+        writer.publish()
+    return TileStore.open(folder / f"{name}.zarr")
+
+
+def timed(action: Callable[[], object], device: torch.device) -> float:
+    """Seconds of one call."""
+    begun = time.perf_counter()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - begun
+
+
+def main() -> None:
+    """Print one line a phase."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--recipe", default="demo")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--tile-px", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[])
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run(options, Path(folder))
+
+
+def run(options: argparse.Namespace, folder: Path) -> None:
+    """Time every phase of the recipe."""
+    total = 10 * options.steps * options.rounds
+    asked = load_config(
+        Path(options.recipe), [f"train.steps={total}", f"tiling.tile_px={options.tile_px}", *options.set]
+    )
+    stores = [
+        write_noise(folder, "labelled", options.tile_px, 64, labelled=True),
+        write_noise(folder, "unlabelled", options.tile_px, 64, labelled=False),
+    ]
+    config = resolve(asked, stores, on_gpu=options.device == "cuda")
+    fabric = start_fabric(config.train, on_gpu=options.device == "cuda")
+    pools = make_pools(stores, Split((0, 1), ()), config.train)
+    trainer = Trainer(config, pools, fabric, folder=folder, progress=NullProgress())
+    judge_every = config.train.discriminator.every
+    print(
+        f"{config.train.segmentor.encoder}, {options.tile_px} px, {fabric.device}, {torch.get_num_threads()} threads"
+    )
+    for span in trainer.plan:
+        make = batch_maker(pools, config.train, span.phase, fabric.device)
+        ready = make(0)
+        weights = Weights(0.01, 0.001, 0.1 if span.phase.pseudo_labels else None)
+
+        def bare(step: int, span: object = span, ready: object = ready, weights: Weights = weights) -> None:
+            networks = trainer.state.networks
+            if ready.d_labelled is not None and step % judge_every == 0:
+                loss, _ = discriminator_loss(
+                    networks, ready.d_labelled, ready.d_unlabelled, config.train.discriminator
+                )
+                fabric.backward(loss)
+            loss, _ = segmentor_loss(
+                networks,
+                ready.labelled,
+                ready.unlabelled,
+                objective=trainer.objective,
+                weights=weights,
+                generator=generator(0, "benchmark", step),
+            )
+            fabric.backward(loss)
+
+        limits, wholes = [], []
+        for round_ in range(options.rounds + 1):
+            limit = timed(lambda: [bare(step) for step in range(options.steps)], fabric.device)
+            trainer.state.optimiser.optimizer.zero_grad(set_to_none=True)
+            if trainer.state.discriminator_optimiser is not None:
+                trainer.state.discriminator_optimiser.optimizer.zero_grad(set_to_none=True)
+            first = span.start + round_ * options.steps
+            with Prefetcher(make, first, first + options.steps, workers=options.workers) as feed:
+                trainer.state.step = first
+
+                def whole(span: object = span, feed: object = feed) -> None:
+                    for _ in range(options.steps):
+                        trainer.advance(span, feed)
+                        trainer.state.step += 1
+                        if trainer.state.step % LOG_EVERY == 0:
+                            trainer._log()
+
+                seconds = timed(whole, fabric.device)
+            if round_:  # the first round warms up
+                limits.append(limit / options.steps)
+                wholes.append(seconds / options.steps)
+        limit, seconds = statistics.median(limits), statistics.median(wholes)
+        images = (config.train.sampler.batch_size if span.phase.labelled else 0) + (
+            config.train.sampler.unlabelled_batch_size if span.phase.unlabelled else 0
+        )
+        print(
+            f"{span.phase.name:16} networks alone {1e3 * limit:7.1f} ms   whole step {1e3 * seconds:7.1f} ms   "
+            f"ratio {seconds / limit:.2f}   {images / seconds:.1f} tiles/s"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""``wsiseg predict`` as its user runs it, with a tiny network of random weights."""
+
+import json
+
+import pytest
+import torch
+from painted import make_label, paint_slide
+
+from wsiseg.annotation import check_asap, check_dsa, check_imagescope, check_qupath
+from wsiseg.cli.main import main
+from wsiseg.config import parse_config
+from wsiseg.model.checkpoint import CheckpointInfo, checkpoint_path, write_checkpoint
+from wsiseg.model.segmentor import build_segmentor
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    config = parse_config(
+        {
+            "tiling": {"tile_px": 64, "mpp": 0.5},
+            "train": {"segmentor": {"encoder": "tu-mobilenetv3_small_100", "weights": "none"}},
+            "predict": {"batch_size": 8},
+        },
+        source="test",
+    )
+    torch.manual_seed(1)
+    segmentor = build_segmentor(config.train.segmentor, 4, pretrained=False)
+    folder = tmp_path_factory.mktemp("work") / "runs" / "first"
+    write_checkpoint(
+        checkpoint_path(folder, "final", 1),
+        CheckpointInfo(config, 1, "supervised"),
+        {"segmentor": segmentor.state_dict()},
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def slides(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("slides")
+    return [
+        paint_slide(folder / f"{name}.tiff", make_label(230, 190, seed)) for seed, name in enumerate("ab")
+    ]
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny networks gain nothing from more, and lose a lot on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def wsiseg(*arguments):
+    """The exit code of the command line."""
+    with pytest.raises(SystemExit) as stopped:
+        main([*map(str, arguments)])
+    return stopped.value.code or 0
+
+
+def report_of(out):
+    return json.loads((out / "report.json").read_text())
+
+
+def test_all_formats_of_two_slides(run, slides, tmp_path, capsys):
+    out = tmp_path / "out"
+    formats = [part for name in ("qupath", "asap", "imagescope", "dsa") for part in ("--format", name)]
+    assert wsiseg("predict", *slides, "--run", run, "--out", out, *formats) == 0
+    for stem in "ab":
+        assert check_qupath(out / f"{stem}.geojson") == []
+        assert check_asap(out / f"{stem}.xml") == []
+        assert check_imagescope(out / f"{stem}.imagescope.xml") == []
+        assert check_dsa(out / f"{stem}.dsa.json") == []
+    report = report_of(out)
+    assert [slide["status"] for slide in report["slides"]] == ["ok", "ok"]
+    assert report["command"] == "predict"
+    assert report["slides"][0]["counts"]["tiles"] > 0
+    assert not [path for path in out.iterdir() if "partial" in path.name or path.name.endswith(".lock")]
+    assert "glomerulus" in capsys.readouterr().out
+
+
+def test_two_runs_and_any_number_of_workers_give_the_same_bytes(run, slides, tmp_path):
+    for name, workers in (("one", 1), ("two", 4)):
+        assert wsiseg("predict", slides[0], "--run", run, "--out", tmp_path / name, "--workers", workers) == 0
+    for path in (tmp_path / "one").glob("a.*"):
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes(), path.name
+
+
+def test_the_newest_run_is_taken_and_a_finished_slide_is_skipped(run, slides, tmp_path, monkeypatch):
+    monkeypatch.chdir(run.parents[1])
+    assert wsiseg("predict", slides[0], "--out", tmp_path) == 0
+    assert wsiseg("predict", slides[0], "--out", tmp_path) == 0
+    assert report_of(tmp_path)["slides"][0]["status"] == "skipped"
+    assert wsiseg("predict", slides[0], "--out", tmp_path, "--overwrite") == 0
+    assert report_of(tmp_path)["slides"][0]["status"] == "ok"
+
+
+def test_one_bad_slide_of_three(run, slides, tmp_path, capsys):
+    bad = tmp_path / "bad.svs"
+    bad.write_text("this is no slide")
+    assert wsiseg("predict", slides[0], bad, slides[1], "--run", run, "--out", tmp_path / "out") == 1
+    statuses = {s["slide"]: s["status"] for s in report_of(tmp_path / "out")["slides"]}
+    assert statuses == {str(slides[0]): "ok", str(bad): "failed", str(slides[1]): "ok"}
+    assert (tmp_path / "out" / "b.geojson").exists()
+    assert not list((tmp_path / "out").glob("*bad*"))
+    assert "bad.svs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--run", "nowhere"], 2, "nowhere is no run"),
+        (["--set", "predict.overlap=1"], 2, "did you mean 'overlap_share'"),
+        (["--set", "train.steps=1"], 2, "comes from the run"),
+        (["--set", "predict.precision=fp16", "--device", "cpu"], 2, "fp16 on a CPU"),
+        (["--device", "cuda:99"], 2, "cannot be used here"),
+        (["--mpp-slide", "300"], 1, "implausible resolution"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_input_is_one_clear_line(run, slides, tmp_path, capsys, *, arguments, code, message):
+    arguments = arguments if "--run" in arguments else ["--run", run, *arguments]
+    assert wsiseg("predict", slides[0], "--out", tmp_path / "out", *arguments) == code
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("wsiseg:")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert not list((tmp_path / "out").glob("a*"))
+
+
+def test_two_slides_of_one_stem_are_refused(run, slides, tmp_path, capsys):
+    twin = tmp_path / "a.tiff"
+    twin.write_bytes(slides[0].read_bytes())
+    assert wsiseg("predict", slides[0], twin, "--run", run, "--out", tmp_path / "out") == 2
+    assert "both become a.geojson" in capsys.readouterr().err
+
+
+def test_no_run_at_all(slides, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert wsiseg("predict", slides[0]) == 2
+    assert "wsiseg train" in capsys.readouterr().err

@@ -1,0 +1,86 @@
+"""``wsiseg train`` and ``wsiseg export`` as a user meets them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from trainstores import write_tiles
+from wsiseg.cli.main import main
+
+TINY = [
+    "--device=cpu",
+    *(
+        f"--set=train.{setting}"
+        for setting in (
+            "steps=2",
+            "validations=1",
+            "precision=32-true",
+            "segmentor.encoder=tu-mobilenetv3_small_050",
+            "segmentor.weights=none",
+            "discriminator.width=4",
+            "sampler.batch_size=2",
+            "sampler.unlabelled_batch_size=2",
+        )
+    ),
+]
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def wsiseg(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run a command line in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            main(["-q", *arguments])
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+def test_train_then_export(wsiseg: Command, tmp_path: Path) -> None:
+    write_tiles(tmp_path / "tiles", "a")
+    write_tiles(tmp_path / "tiles", "b", seed=1)
+    write_tiles(tmp_path / "tiles", "c", seed=2, labelled=False)
+    code, out, err = wsiseg("train", *TINY)
+    assert code == 0, err
+    assert "disc" in out
+    assert "did the unlabelled tiles help: not measured" in out
+    assert (tmp_path / "runs" / "run-001" / "report.json").is_file()
+    code, out, err = wsiseg("export", "runs/run-001", "model")
+    assert code == 0, err
+    assert "background, disc at 0.5 um/px" in out
+    assert (tmp_path / "model" / "README.md").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "tiles does not exist. Cut slides into tiles first"),
+        (["nowhere.yaml"], "no such configuration file: nowhere.yaml"),
+        (["--set", "train.stepz=3"], "unknown key 'train.stepz' (did you mean 'steps'?)"),
+        (["--set", "train.sampler.batch_size=1"], "train.sampler.batch_size: Input should be greater than"),
+        (["--resume"], "no unfinished run in runs"),
+        (["--resume", "paper"], "--resume continues a run with its own configuration"),
+        (["--device", "cuda"], "no CUDA device is available"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    wsiseg: Command, tmp_path: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "cuda" in arguments:
+        write_tiles(tmp_path / "tiles", "a")
+        monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    code, out, err = wsiseg("train", *arguments)
+    assert code in (1, 2)
+    assert message in " ".join(err.split())
+    assert out == ""
+    assert "Traceback" not in err
+    assert not (tmp_path / "runs").exists()
