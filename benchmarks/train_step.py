@@ -24,10 +24,11 @@ from wsiseg.progress import NullProgress
 from wsiseg.tilestore import StoreHeader, StorePlan, StoreWriter, TileStore, encode_tile, store_lock
 from wsiseg.train.data import make_pools
 from wsiseg.train.feed import batch_maker
-from wsiseg.train.loop import LOG_EVERY, Trainer
+from wsiseg.train.loop import Trainer
 from wsiseg.train.prefetch import Prefetcher
 from wsiseg.train.prepare import resolve, start_fabric
 from wsiseg.train.sampler import generator
+from wsiseg.train.schedule import Span
 from wsiseg.train.split import Split
 from wsiseg.train.steps import Weights, discriminator_loss, segmentor_loss
 
@@ -88,73 +89,77 @@ def main() -> None:
 
 def run(options: argparse.Namespace, folder: Path) -> None:
     """Time every phase of the recipe."""
-    total = 10 * options.steps * options.rounds
-    asked = load_config(
-        Path(options.recipe), [f"train.steps={total}", f"tiling.tile_px={options.tile_px}", *options.set]
-    )
+    total = 10 * options.steps * (options.rounds + 1)
+    settings = [f"train.steps={total}", f"tiling.tile_px={options.tile_px}", *options.set]
     stores = [
         write_noise(folder, "labelled", options.tile_px, 64, labelled=True),
         write_noise(folder, "unlabelled", options.tile_px, 64, labelled=False),
     ]
-    config = resolve(asked, stores, on_gpu=options.device == "cuda")
-    fabric = start_fabric(config.train, on_gpu=options.device == "cuda")
+    on_gpu = options.device == "cuda"
+    config = resolve(load_config(Path(options.recipe), settings), stores, on_gpu=on_gpu)
+    fabric = start_fabric(config.train, on_gpu=on_gpu)
     pools = make_pools(stores, Split((0, 1), ()), config.train)
     trainer = Trainer(config, pools, fabric, folder=folder, progress=NullProgress())
-    judge_every = config.train.discriminator.every
-    print(
-        f"{config.train.segmentor.encoder}, {options.tile_px} px, {fabric.device}, {torch.get_num_threads()} threads"
-    )
+    encoder, threads = config.train.segmentor.encoder, torch.get_num_threads()
+    print(f"{encoder}, tiles of {options.tile_px} px, {fabric.device}, {threads} threads")
     for span in trainer.plan:
-        make = batch_maker(pools, config.train, span.phase, fabric.device)
-        ready = make(0)
-        weights = Weights(0.01, 0.001, 0.1 if span.phase.pseudo_labels else None)
-
-        def bare(step: int, span: object = span, ready: object = ready, weights: Weights = weights) -> None:
-            networks = trainer.state.networks
-            if ready.d_labelled is not None and step % judge_every == 0:
-                loss, _ = discriminator_loss(
-                    networks, ready.d_labelled, ready.d_unlabelled, config.train.discriminator
-                )
-                fabric.backward(loss)
-            loss, _ = segmentor_loss(
-                networks,
-                ready.labelled,
-                ready.unlabelled,
-                objective=trainer.objective,
-                weights=weights,
-                generator=generator(0, "benchmark", step),
-            )
-            fabric.backward(loss)
-
         limits, wholes = [], []
         for round_ in range(options.rounds + 1):
-            limit = timed(lambda: [bare(step) for step in range(options.steps)], fabric.device)
-            trainer.state.optimiser.optimizer.zero_grad(set_to_none=True)
-            if trainer.state.discriminator_optimiser is not None:
-                trainer.state.discriminator_optimiser.optimizer.zero_grad(set_to_none=True)
+            limit = timed(lambda span=span: networks_alone(trainer, span, options.steps), fabric.device)
             first = span.start + round_ * options.steps
-            with Prefetcher(make, first, first + options.steps, workers=options.workers) as feed:
-                trainer.state.step = first
-
-                def whole(span: object = span, feed: object = feed) -> None:
-                    for _ in range(options.steps):
-                        trainer.advance(span, feed)
-                        trainer.state.step += 1
-                        if trainer.state.step % LOG_EVERY == 0:
-                            trainer._log()
-
-                seconds = timed(whole, fabric.device)
+            whole = whole_steps(trainer, span, first, options)
             if round_:  # the first round warms up
                 limits.append(limit / options.steps)
-                wholes.append(seconds / options.steps)
-        limit, seconds = statistics.median(limits), statistics.median(wholes)
-        images = (config.train.sampler.batch_size if span.phase.labelled else 0) + (
-            config.train.sampler.unlabelled_batch_size if span.phase.unlabelled else 0
-        )
+                wholes.append(whole / options.steps)
+        limit, whole = statistics.median(limits), statistics.median(wholes)
         print(
-            f"{span.phase.name:16} networks alone {1e3 * limit:7.1f} ms   whole step {1e3 * seconds:7.1f} ms   "
-            f"ratio {seconds / limit:.2f}   {images / seconds:.1f} tiles/s"
+            f"{span.phase.name:16} networks alone {1e3 * limit:7.1f} ms   whole step {1e3 * whole:7.1f} ms   "
+            f"ratio {whole / limit:.2f}   {tiles_a_step(trainer, span) / whole:.1f} tiles/s"
         )
+
+
+def networks_alone(trainer: Trainer, span: Span, steps: int) -> None:
+    """Forwards and backwards on the same batches again and again; no optimiser moves."""
+    config, networks = trainer.config.train, trainer.state.networks
+    ready = batch_maker(trainer.pools, config, span.phase, trainer.fabric.device)(0)
+    weights = Weights(0.01, 0.001, 0.1 if span.phase.pseudo_labels else None)
+    for step in range(steps):
+        if ready.d_labelled is not None and step % config.discriminator.every == 0:
+            judged = discriminator_loss(networks, ready.d_labelled, ready.d_unlabelled, config.discriminator)
+            trainer.fabric.backward(judged[0])
+        loss, _ = segmentor_loss(
+            networks,
+            ready.labelled,
+            ready.unlabelled,
+            objective=trainer.objective,
+            weights=weights,
+            generator=generator(0, "benchmark", step),
+        )
+        trainer.fabric.backward(loss)
+    networks.student.zero_grad(set_to_none=True)
+    if networks.discriminator is not None:
+        networks.discriminator.zero_grad(set_to_none=True)
+
+
+def whole_steps(trainer: Trainer, span: Span, first: int, options: argparse.Namespace) -> float:
+    """Seconds of the run's own steps; the first one waits for its tiles and is not counted."""
+    make = batch_maker(trainer.pools, trainer.config.train, span.phase, trainer.fabric.device)
+    trainer.state.step = first
+
+    def steps(count: int) -> None:
+        for _ in range(count):
+            trainer.advance(span, feed)
+
+    with Prefetcher(make, first, first + options.steps + 1, workers=options.workers) as feed:
+        steps(1)
+        return timed(lambda: steps(options.steps), trainer.fabric.device)
+
+
+def tiles_a_step(trainer: Trainer, span: Span) -> int:
+    """Tiles that the segmentor learns from in a step."""
+    sampler = trainer.config.train.sampler
+    labelled = sampler.batch_size if span.phase.labelled else 0
+    return labelled + (sampler.unlabelled_batch_size if span.phase.unlabelled else 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""mkdocs hook: puts the help text of every command where a page says ``{{ cli }}``, so that it is never stale."""
+"""mkdocs hook: the help of every command stands where a page says ``{{ cli }}``, so it is never stale."""
 
 import click
 

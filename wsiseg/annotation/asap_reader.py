@@ -15,7 +15,7 @@ from wsiseg.annotation.holes import Hole, subtract_holes
 from wsiseg.annotation.intake import Intake
 from wsiseg.annotation.model import Annotation
 from wsiseg.annotation.repair import Ring
-from wsiseg.annotation.source import number, tag
+from wsiseg.annotation.source import number
 
 HOLE_SUFFIX = "__hole"
 """A group ``<class>__hole`` holds the holes of ``<class>``; written and read back by wsiseg."""
@@ -43,10 +43,10 @@ def read_asap(
         ungrouped: The class of an annotation whose ``PartOfGroup`` is ``None``.
         top_group: Whether the outermost of nested groups is the class, not the innermost.
     """
-    groups = {group.get("Name") or "": group for group in root.iter() if tag(group) == "Group"}
+    groups = {group.get("Name") or "": group for group in root.iter("Group")}
     kept: list[Annotation] = []
     holes: list[Hole] = []
-    for element in (element for element in root.iter() if tag(element) == "Annotation"):
+    for element in root.iter("Annotation"):
         index = intake.next_index()
         annotation = _annotation(element, index, intake, groups, ungrouped=ungrouped, top_group=top_group)
         if annotation is None:
@@ -107,8 +107,7 @@ def _positions(element: Element) -> Ring:
     """Coordinates sorted by ``Order``, where every one of them has one; else in file order."""
     rows = [
         (number(coordinate.get("Order")), number(coordinate.get("X")), number(coordinate.get("Y")))
-        for coordinate in element.iter()
-        if tag(coordinate) == "Coordinate"
+        for coordinate in element.iter("Coordinate")
     ]
     table = np.array(rows, dtype=np.float64).reshape(-1, 3)
     if np.isfinite(table[:, 0]).all():

@@ -7,13 +7,13 @@ from typing import Literal
 from xml.sax.saxutils import quoteattr
 
 from shapely import Polygon
-from shapely.coords import CoordinateSequence
+from shapely.geometry.polygon import LinearRing
 
 from wsiseg.annotation.asap_reader import HOLE_SUFFIX
 from wsiseg.annotation.holes import without_holes
-from wsiseg.annotation.model import Annotation
+from wsiseg.annotation.model import Annotation, Polygonal
 from wsiseg.annotation.repair import on_grid, parts_of
-from wsiseg.annotation.writing import ClassNames, WriteReport, one_line, plain_number
+from wsiseg.annotation.writing import ClassNames, WriteReport, gridded, one_line, point_texts
 from wsiseg.classes import ClassSchema
 from wsiseg.files import atomic_path
 
@@ -50,8 +50,8 @@ def write_asap(
     writer = _Writer(ClassNames(schema), holes)
     with atomic_path(Path(path)) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
         stream.write('<?xml version="1.0" encoding="UTF-8"?>\n<ASAP_Annotations>\n\t<Annotations>\n')
-        for annotation in objects:
-            stream.writelines(writer.annotation(annotation))
+        for annotation, polygon in gridded(objects, DECIMALS):
+            stream.writelines(writer.annotation(annotation, polygon))
         stream.write("\t</Annotations>\n\t<AnnotationGroups>\n")
         stream.writelines(writer.groups(metadata or {}))
         stream.write("\t</AnnotationGroups>\n</ASAP_Annotations>\n")
@@ -70,13 +70,12 @@ class _Writer:
         self._used: set[str] = set()
         self._number = 0
 
-    def annotation(self, annotation: Annotation) -> Iterator[str]:
+    def annotation(self, annotation: Annotation, polygon: Polygonal | None) -> Iterator[str]:
         """The XML of one object: an annotation for each part, and for each hole where they are kept so."""
         group = _group_name(self.names.name(annotation))
         color = self.names.color(annotation)
         if group is not None:
             self._colors.setdefault(group, color)
-        polygon = on_grid(annotation.polygon, DECIMALS)
         if polygon is None:
             self.report.lose("objects smaller than 0.001 px")
             return
@@ -85,7 +84,7 @@ class _Writer:
         for part in parts:
             for piece in self._pieces(part, group):
                 name = self._unique(annotation.name)
-                yield _element(name, group, color, piece.exterior.coords)
+                yield _element(name, group, color, piece.exterior)
                 if group is not None and self.holes == "group":
                     yield from self._hole_group(piece, name, group, color)
 
@@ -113,7 +112,7 @@ class _Writer:
     ) -> Iterator[str]:
         for number, ring in enumerate(piece.interiors, start=1):
             self._with_holes.add(group)
-            yield _element(f"{name} hole {number}", group + HOLE_SUFFIX, color, ring.coords)
+            yield _element(f"{name} hole {number}", group + HOLE_SUFFIX, color, ring)
 
     def _unique(self, wanted: str | None) -> str:
         """The object's own name where nobody has it yet, else ``Annotation 17``."""
@@ -139,10 +138,12 @@ def _group_name(name: str | None) -> str | None:
     return "None_" if name == "None" else name
 
 
-def _element(name: str, group: str | None, color: tuple[int, int, int], ring: CoordinateSequence) -> str:
-    points = [(plain_number(x), plain_number(y)) for x, y in list(ring)[:-1]]
+def _element(name: str, group: str | None, color: tuple[int, int, int], ring: LinearRing) -> str:
     coordinates = "".join(
-        f'\t\t\t\t<Coordinate Order="{order}" X="{x}" Y="{y}" />\n' for order, (x, y) in enumerate(points)
+        [
+            f'\t\t\t\t<Coordinate Order="{order}" X="{x}" Y="{y}" />\n'
+            for order, (x, y) in enumerate(point_texts(ring))
+        ]
     )
     return (
         f'\t\t<Annotation Name={quoteattr(name)} Type="Polygon" PartOfGroup={quoteattr(group or "None")} '

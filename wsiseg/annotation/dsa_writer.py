@@ -10,9 +10,9 @@ from typing import IO, Any
 import orjson
 from shapely import Polygon
 
-from wsiseg.annotation.model import Annotation, origin_text
-from wsiseg.annotation.repair import on_grid, parts_of
-from wsiseg.annotation.writing import ClassNames, ClassSpool, WriteReport, one_line
+from wsiseg.annotation.model import Annotation, Polygonal, origin_text
+from wsiseg.annotation.repair import parts_of
+from wsiseg.annotation.writing import ClassNames, ClassSpool, WriteReport, gridded, one_line
 from wsiseg.classes import ClassSchema
 from wsiseg.files import atomic_path
 
@@ -51,8 +51,8 @@ def write_dsa(
     """
     with ClassSpool() as spool:
         writer = _Writer(ClassNames(schema), spool, slide_id, origin_l0)
-        for annotation in objects:
-            writer.add(annotation)
+        for annotation, polygon in gridded(objects, DECIMALS, origin=origin_l0):
+            writer.add(annotation, polygon)
         with atomic_path(Path(path)) as partial, partial.open("wb") as stream:
             writer.write(stream, metadata or {})
     return writer.report
@@ -69,9 +69,8 @@ class _Writer:
     def __post_init__(self) -> None:
         self._colors: dict[str, tuple[int, int, int]] = {}
 
-    def add(self, annotation: Annotation) -> None:
+    def add(self, annotation: Annotation, polygon: Polygonal | None) -> None:
         """Put the elements of one object into the document of its class."""
-        polygon = on_grid(annotation.polygon, DECIMALS, origin=self.origin_l0)
         if polygon is None:
             self.report.lose("objects smaller than 0.01 px")
             return

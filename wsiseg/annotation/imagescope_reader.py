@@ -16,14 +16,14 @@ from wsiseg.annotation.holes import Hole, subtract_holes
 from wsiseg.annotation.intake import Intake
 from wsiseg.annotation.model import Annotation, Polygonal
 from wsiseg.annotation.repair import ellipse_ring
-from wsiseg.annotation.source import number, tag
+from wsiseg.annotation.source import number
 
 _AREA_TYPES = {
     **dict.fromkeys(("", "0", "polygon", "freehand", "closedfreehand"), "polygon"),
     **dict.fromkeys(("1", "rectangle"), "rectangle"),
     **dict.fromkeys(("2", "ellipse", "circle"), "ellipse"),
 }
-_VERTEX_TAGS = frozenset({"Vertex", "V"})
+_VERTEX_TAGS = ("Vertex", "V")
 _TRUE = frozenset({"1", "true"})
 
 
@@ -38,13 +38,9 @@ class _Region:
 
 def is_halo(root: Element) -> bool:
     """Whether vertices are ``<V>`` or a region's type is a word."""
-    for element in root.iter():
-        name = tag(element)
-        if name == "V":
-            return True
-        if name == "Region":
-            return not (element.get("Type") or "0").strip().lstrip("-").isdigit()
-    return False
+    region = next(root.iter("Region"), None)
+    words = region is not None and not (region.get("Type") or "0").strip().lstrip("-").isdigit()
+    return words or next(root.iter("V"), None) is not None
 
 
 def microns_per_pixel(root: Element) -> float | None:
@@ -61,14 +57,12 @@ def read_imagescope(root: Element, intake: Intake, *, close_gap_px: float = 0.0)
         intake: Where to.
         close_gap_px: Join open strokes of a layer whose ends lie closer than this; 0 joins none.
     """
-    for layer in (element for element in root.iter() if tag(element) == "Annotation"):
+    for layer in root.iter("Annotation"):
         _read_layer(layer, intake, close_gap_px)
 
 
 def _read_layer(layer: Element, intake: Intake, close_gap_px: float) -> None:
-    regions = [
-        region for element in layer.iter() if tag(element) == "Region" for region in _region(element, intake)
-    ]
+    regions = [region for element in layer.iter("Region") for region in _region(element, intake)]
     if close_gap_px > 0:
         regions = _join_strokes(regions, close_gap_px, intake)
     kept: list[Annotation] = []
@@ -105,15 +99,11 @@ def layer_name(layer: Element) -> str | None:
     name = (layer.get("Name") or "").strip()
     if name:
         return name
-    for child in layer:
-        if tag(child) == "Attributes":
-            for attribute in child:
-                value = (attribute.get("Value") or "").strip()
-                label = (attribute.get("Name") or "").strip()
-                if value:
-                    return value
-                if label and label.lower() != "description":
-                    return label
+    for attribute in layer.iterfind("Attributes/*"):
+        value = (attribute.get("Value") or "").strip()
+        label = (attribute.get("Name") or "").strip()
+        if value or (label and label.lower() != "description"):
+            return value or label
     return None
 
 
@@ -134,8 +124,8 @@ def _region(element: Element, intake: Intake) -> Iterator[_Region]:
         return
     vertices = [
         (number(vertex.get("X")), number(vertex.get("Y")))
-        for vertex in element.iter()
-        if tag(vertex) in _VERTEX_TAGS
+        for name in _VERTEX_TAGS
+        for vertex in element.iter(name)
     ]
     if not vertices:
         intake.drop(index, "region without vertices")

@@ -9,9 +9,9 @@ from xml.sax.saxutils import quoteattr
 from shapely import Polygon
 from shapely.geometry.polygon import LinearRing
 
-from wsiseg.annotation.model import Annotation
-from wsiseg.annotation.repair import on_grid, parts_of
-from wsiseg.annotation.writing import ClassNames, ClassSpool, WriteReport, one_line, plain_number
+from wsiseg.annotation.model import Annotation, Polygonal
+from wsiseg.annotation.repair import parts_of
+from wsiseg.annotation.writing import ClassNames, ClassSpool, WriteReport, gridded, one_line, point_texts
 from wsiseg.classes import ClassSchema
 from wsiseg.files import atomic_path
 from wsiseg.geometry import Resolution
@@ -50,8 +50,8 @@ def write_imagescope(
     """
     with ClassSpool() as spool:
         writer = _Writer(ClassNames(schema), spool, resolution)
-        for annotation in objects:
-            writer.add(annotation)
+        for annotation, polygon in gridded(objects, DECIMALS):
+            writer.add(annotation, polygon)
         with atomic_path(Path(path)) as partial, partial.open("wb") as stream:
             writer.write(stream, metadata or {})
     return writer.report
@@ -67,9 +67,8 @@ class _Writer:
     def __post_init__(self) -> None:
         self._colors: dict[str, tuple[int, int, int]] = {}
 
-    def add(self, annotation: Annotation) -> None:
+    def add(self, annotation: Annotation, polygon: Polygonal | None) -> None:
         """Put the regions of one object into its layer."""
-        polygon = on_grid(annotation.polygon, DECIMALS)
         if polygon is None:
             self.report.lose("objects smaller than 0.001 px")
             return
@@ -107,10 +106,7 @@ class _Writer:
             "Analyze": 0,
             "DisplayId": number,
         }
-        vertices = "".join(
-            f'\t\t\t\t\t<Vertex X="{plain_number(x)}" Y="{plain_number(y)}" Z="0"/>\n'
-            for x, y in list(ring.coords)[:-1]
-        )
+        vertices = "".join([f'\t\t\t\t\t<Vertex X="{x}" Y="{y}" Z="0"/>\n' for x, y in point_texts(ring)])
         element = (
             f"\t\t\t<Region{_attributes(attributes)}>\n\t\t\t\t<Attributes/>\n\t\t\t\t<Vertices>\n"
             f"{vertices}\t\t\t\t</Vertices>\n\t\t\t</Region>\n"

@@ -14,8 +14,8 @@ import orjson
 import shapely
 
 from wsiseg.annotation.model import ORIGIN_KEY, Annotation, ObjectKind, Polygonal, origin_text
-from wsiseg.annotation.repair import on_grid
-from wsiseg.annotation.writing import ClassNames, WriteReport, known_uuid, object_uuid, one_line
+from wsiseg.annotation.repair import all_on_grid
+from wsiseg.annotation.writing import ClassNames, WriteReport, batches, known_uuid, object_uuid, one_line
 from wsiseg.classes import ClassSchema
 from wsiseg.files import atomic_path
 
@@ -24,7 +24,6 @@ DECIMALS = 2
 
 MOST_ANNOTATIONS = 5000
 """Above this many objects, ``auto`` makes detections: QuPath draws them far faster, and cannot edit them."""
-_BATCH = 512
 
 
 def write_qupath(
@@ -71,7 +70,7 @@ def write_qupath(
     with atomic_path(path) as partial, open_for(partial, zipped=path.suffix == ".gz") as stream:
         stream.write(b'{"type":"FeatureCollection","features":[')
         separator = b"\n"
-        for batch in _batches(objects, _BATCH):
+        for batch in batches(objects):
             for feature in features.of(batch, origin_l0):
                 stream.write(separator)
                 stream.write(feature)
@@ -116,12 +115,6 @@ def _kinds(
     return kinds, chain(first, stream)
 
 
-def _batches(objects: Iterable[Annotation], size: int) -> Iterator[list[Annotation]]:
-    stream = iter(objects)
-    while batch := list(islice(stream, size)):
-        yield batch
-
-
 @dataclass
 class _Features:
     """Turns annotations into the bytes of features."""
@@ -141,7 +134,7 @@ class _Features:
 
     def of(self, batch: Sequence[Annotation], origin_l0: tuple[float, float]) -> Iterator[bytes]:
         """The features of a batch; outlines that vanish on the grid are counted and left out."""
-        polygons = grid_polygons([annotation.polygon for annotation in batch], origin_l0)
+        polygons = all_on_grid([annotation.polygon for annotation in batch], DECIMALS, origin=origin_l0)
         coordinates = _coordinates([polygon for polygon in polygons if polygon is not None])
         for annotation, polygon in zip(batch, polygons, strict=True):
             index, self._index = self._index, self._index + 1
@@ -204,23 +197,6 @@ class _Features:
         return {**own, **self.metadata}
 
 
-def grid_polygons(polygons: Sequence[Polygonal], origin_l0: tuple[float, float]) -> list[Polygonal | None]:
-    """Outlines moved to the viewer's origin, rounded to 0.01 px and valid there; None where one vanishes.
-
-    Shells run counter-clockwise and holes clockwise in the sense of RFC 7946.
-    """
-    array = np.array(polygons, dtype=object)
-    rounded = shapely.transform(array, lambda points: np.round(points - origin_l0, DECIMALS) + 0.0)
-    good = shapely.is_valid(rounded) & (shapely.area(rounded) > _PLAIN_AREA * shapely.length(rounded))
-    # Only a valid ring is sure to keep three points.
-    rounded[good] = shapely.orient_polygons(shapely.remove_repeated_points(rounded[good]))
-    results: list[Polygonal | None] = list(rounded)
-    for position in np.flatnonzero(~good):
-        polygon = on_grid(rounded[position], DECIMALS)
-        results[position] = None if polygon is None else shapely.orient_polygons(polygon)
-    return results
-
-
 def _coordinates(polygons: Sequence[Polygonal]) -> Iterator[list[list[Any]]]:
     """Coordinates of each outline as GeoJSON nests them: parts of rings of positions, holes after shells."""
     if not polygons:
@@ -237,7 +213,3 @@ def _coordinates(polygons: Sequence[Polygonal]) -> Iterator[list[list[Any]]]:
 def legal_class_name(name: str) -> str:
     """A class name that QuPath takes: no empty part between the ``:`` of a derived class."""
     return ": ".join(part.strip() for part in one_line(name).split(":") if part.strip())
-
-
-_PLAIN_AREA = 0.1
-"""Outlines wider than about this many px cannot vanish on a grid of 0.01 px and need no closer look."""

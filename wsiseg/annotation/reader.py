@@ -11,7 +11,7 @@ from wsiseg.annotation.imagescope_reader import is_halo, microns_per_pixel, read
 from wsiseg.annotation.intake import Intake
 from wsiseg.annotation.model import AnnotationFile, FileFormat
 from wsiseg.annotation.qupath_reader import ROOT_TYPES, read_geojson
-from wsiseg.annotation.source import Source, load, parse_json, parse_xml, tag
+from wsiseg.annotation.source import Source, load, parse_json, parse_xml
 from wsiseg.errors import AnnotationParseError
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".xml")
@@ -88,11 +88,12 @@ def sniff(source: Source) -> tuple[FileFormat, Any]:
 
 
 def _xml_format(root: Element, name: str) -> FileFormat:
-    if tag(root) == "ASAP_Annotations":
+    if root.tag == "ASAP_Annotations":
         return "asap"
-    if tag(root) != "Annotations":
-        raise AnnotationParseError(name, found=f"root element <{tag(root)[:40]}>", expected=_EXPECTED)
-    if any(tag(element) == "Coordinate" or "PartOfGroup" in element.attrib for element in root.iter()):
+    if root.tag != "Annotations":
+        raise AnnotationParseError(name, found=f"root element <{root.tag[:40]}>", expected=_EXPECTED)
+    grouped = any("PartOfGroup" in element.attrib for element in root.iter("Annotation"))
+    if grouped or next(root.iter("Coordinate"), None) is not None:
         return "asap"
     return "halo" if is_halo(root) else "imagescope"
 

@@ -145,6 +145,28 @@ def on_grid(polygon: Any, decimals: int, *, origin: tuple[float, float] = (0.0, 
     return None
 
 
+def all_on_grid(
+    polygons: Sequence[Polygonal], decimals: int, *, origin: tuple[float, float] = (0.0, 0.0)
+) -> list[Polygonal | None]:
+    """``on_grid`` of many outlines at once, several times faster; shells run as RFC 7946 says.
+
+    That is counter-clockwise with y upwards, and holes the other way.
+    """
+    step = 10.0**-decimals
+    array = np.array(polygons, dtype=object)
+    rounded = shapely.transform(array, lambda points: np.round(points - origin, decimals) + 0.0)
+    # Wide enough to be sure that nothing of it vanishes on the grid.
+    wide = shapely.area(rounded) > _WIDE_STEPS * step * shapely.length(rounded)
+    good = wide & shapely.is_valid(rounded)
+    # Only a valid ring is sure to keep three points.
+    rounded[good] = shapely.orient_polygons(shapely.remove_repeated_points(rounded[good]))
+    results: list[Polygonal | None] = list(rounded)
+    for position in np.flatnonzero(~good):
+        polygon = on_grid(rounded[position], decimals)
+        results[position] = None if polygon is None else shapely.orient_polygons(polygon)
+    return results
+
+
 def is_sliver(polygon: Any, step: float) -> bool:
     """Whether a part or a hole may vanish when a viewer snaps to a grid of this step."""
     rings = shapely.get_rings(polygon)
@@ -175,3 +197,4 @@ def ellipse_ring(box: tuple[float, float, float, float], *, max_error: float = 0
 
 
 _SNAP_ROUNDS = 4
+_WIDE_STEPS = 10

@@ -3,6 +3,7 @@
 import gc
 import io
 import json
+import math
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -162,7 +163,7 @@ def decode(data: bytes) -> str:
 
 
 def parse_xml(source: Source) -> Element:
-    """The root element; documents that declare a DTD or entities are refused, nothing is fetched.
+    """The root element, its names without namespaces; a DTD or an entity is refused, nothing is fetched.
 
     Raises:
         AnnotationParseError: Not well-formed XML, or an unsafe one.
@@ -176,12 +177,10 @@ def parse_xml(source: Source) -> Element:
         ) from err
     except (ParseError, LookupError, ValueError) as err:
         raise AnnotationParseError(f"{source.name} is not complete XML: {err}") from err
+    if "}" in root.tag:
+        for element in root.iter():
+            element.tag = element.tag.rpartition("}")[2]
     return root
-
-
-def tag(element: Element) -> str:
-    """The element's name without its namespace."""
-    return str(element.tag).rpartition("}")[2]
 
 
 def number(text: str | None) -> float:
@@ -190,6 +189,10 @@ def number(text: str | None) -> float:
     Real ASAP files from machines with a European locale hold ``12,5``.
     """
     try:
+        return float(text or "nan")
+    except ValueError:
+        pass
+    try:
         return float((text or "").strip().replace(",", "."))
     except ValueError:
-        return float("nan")
+        return math.nan

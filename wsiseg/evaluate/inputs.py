@@ -200,7 +200,10 @@ class MaskSource:
 
 @contextmanager
 def mask_side(path: Path, schema: ClassSchema, frame: GridFrame) -> Iterator[Side]:
-    """A side from a label mask; objects are the connected areas of each class, a container whole.
+    """A side from a label mask.
+
+    Objects are the connected areas of each class, a container whole, but for those that ``predict`` would
+    not export either (``min_area_um2``).
 
     Raises:
         AnnotationParseError: Not a label mask, or not of this slide at this resolution.
@@ -235,8 +238,9 @@ def _traced(source: LabelSource, schema: ClassSchema, frame: GridFrame) -> Shape
         band = source.paint(Box(0, y, width, min(height, y + _BAND_PX)))
         for name, tracer in tracers.items():
             tracer.add(schema.whole_mask(band, name))
+    least = {c.name: c.min_area_um2 / frame.pixel_area_um2 for c in schema.foreground}
     return {
-        name: list(shapely.transform(tracer.polygons(), frame.points_to_l0))
+        name: list(shapely.transform(tracer.polygons(min_area=least[name]), frame.points_to_l0))
         for name, tracer in tracers.items()
     }
 

@@ -1,4 +1,4 @@
-"""Whole-slide images: the only package that imports OpenSlide, tiffslide and imagecodecs."""
+"""Whole-slide images: the only package that imports OpenSlide and tiffslide."""
 
 from wsiseg.slide.opening import BackendName
 from wsiseg.slide.protocol import Level, RegionReader

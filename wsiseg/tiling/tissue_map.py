@@ -16,6 +16,8 @@ from wsiseg.raster import ShapePainter
 from wsiseg.slide import Slide
 from wsiseg.tissue import find_tissue
 
+_LEAST_SIDE, _MOST_SIDE = 1024, 2048
+
 
 @dataclass(frozen=True)
 class Overview:
@@ -72,8 +74,15 @@ class TissueMap:
         return clipped
 
 
-def look_at(slide: Slide, max_side: int = 2048) -> Overview:
-    """The overview of a slide; what cannot be read in it is left white and noted."""
+def look_at(slide: Slide, max_side: int | None = None) -> Overview:
+    """The overview of a slide; what cannot be read in it is left white and noted.
+
+    Without ``max_side``, a stored level of 1024 to 2048 px is taken as it is: shrinking the level above to
+    2048 px would decode 16 times as much. Where there is none, it is 2048 px.
+    """
+    if max_side is None:
+        sides = [max(level.size) for level in slide.levels]
+        max_side = max((side for side in sides if _LEAST_SIDE <= side <= _MOST_SIDE), default=_MOST_SIDE)
     boxes_l0: list[Box] = []
     rgb, downsample = slide.thumbnail(max_side, unreadable=boxes_l0)
     unreadable = np.zeros(rgb.shape[:2], dtype=bool)

@@ -143,9 +143,6 @@ class Trainer:
         with Prefetcher(make, first, last, workers=self.workers) as feed:
             while self.state.step < span.stop:
                 self.advance(span, feed)
-                self.state.step += 1
-                note = self._log() if self.state.step % LOG_EVERY == 0 else None
-                self.progress.advance(1, note)
                 if self.state.step in self.looks and self._look(span) == "end phase":
                     self.state.step = span.stop
                     self._save("last")
@@ -180,6 +177,8 @@ class Trainer:
         state.networks.ema.update(state.networks.student)
         self.history.append(metrics | {"g_norm": norm})
         self._guard_discriminator(step)
+        state.step += 1
+        self.progress.advance(1, self._log() if state.step % LOG_EVERY == 0 else None)
 
     def _move_discriminator(self, labelled: Batch, unlabelled: Batch | None, step: int) -> Metrics:
         config, optimiser = self.config.train, self.state.discriminator_optimiser
