@@ -105,7 +105,7 @@ def run(options: argparse.Namespace, folder: Path) -> None:
     for span in trainer.plan:
         limits, wholes = [], []
         for round_ in range(options.rounds + 1):
-            limit = timed(lambda span=span: networks_alone(trainer, span, options.steps), fabric.device)
+            limit = networks_alone(trainer, span, options.steps)
             first = span.start + round_ * options.steps
             whole = whole_steps(trainer, span, first, options)
             if round_:  # the first round warms up
@@ -118,12 +118,13 @@ def run(options: argparse.Namespace, folder: Path) -> None:
         )
 
 
-def networks_alone(trainer: Trainer, span: Span, steps: int) -> None:
-    """Forwards and backwards on the same batches again and again; no optimiser moves."""
+def networks_alone(trainer: Trainer, span: Span, steps: int) -> float:
+    """Seconds of forwards and backwards on the same batches again and again; no optimiser moves."""
     config, networks = trainer.config.train, trainer.state.networks
     ready = batch_maker(trainer.pools, config, span.phase, trainer.fabric.device)(0)
     weights = Weights(0.01, 0.001, 0.1 if span.phase.pseudo_labels else None)
-    for step in range(steps):
+
+    def once(step: int) -> None:
         if ready.d_labelled is not None and step % config.discriminator.every == 0:
             judged = discriminator_loss(networks, ready.d_labelled, ready.d_unlabelled, config.discriminator)
             trainer.fabric.backward(judged[0])
@@ -136,9 +137,13 @@ def networks_alone(trainer: Trainer, span: Span, steps: int) -> None:
             generator=generator(0, "benchmark", step),
         )
         trainer.fabric.backward(loss)
+
+    once(0)
+    seconds = timed(lambda: [once(step) for step in range(steps)], trainer.fabric.device)
     networks.student.zero_grad(set_to_none=True)
     if networks.discriminator is not None:
         networks.discriminator.zero_grad(set_to_none=True)
+    return seconds
 
 
 def whole_steps(trainer: Trainer, span: Span, first: int, options: argparse.Namespace) -> float:

@@ -154,6 +154,12 @@ def test_missing_files_and_folders_give_one_clear_line(tmp_path):
             read_annotations(path)
 
 
+def test_a_namespace_does_not_matter(tmp_path, written):
+    text = written["asap"].replace(b"<ASAP_Annotations>", b'<ASAP_Annotations xmlns="urn:x">')
+    (tmp_path / "a.xml").write_bytes(text)
+    assert read_annotations(tmp_path / "a.xml", strict=True).report.kept > 0
+
+
 def test_an_empty_collection_is_no_fault(tmp_path):
     for text in (
         "[]",

@@ -110,7 +110,7 @@ def test_no_piece_below_the_smallest_area():
 
 
 def test_splitting_touches_nuclei_only_and_keeps_the_order():
-    objects = {"tuft": trace_mask(two_discs(16)), "nucleus": trace_mask(two_discs(16))}
+    objects = {"tuft": trace_mask(two_discs(18)), "nucleus": trace_mask(two_discs(18))}
     result = split_touching(objects, SCHEMA, 1.0, NullProgress())
     assert len(result["tuft"]) == 1
     assert len(result["nucleus"]) == 2

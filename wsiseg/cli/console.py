@@ -4,7 +4,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NoReturn
 
 import click
@@ -82,7 +82,7 @@ def print_outcomes(outcomes: Sequence[Outcome], report: Path | None = None) -> N
     for outcome in outcomes:
         counts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in outcome.counts.items())
         table.add_row(
-            outcome.slide,
+            PurePath(outcome.slide).name,
             f"[{colours[outcome.status]}]{outcome.status}[/]",
             outcome.reason or counts,
             f"{outcome.seconds:.1f}",

@@ -32,7 +32,7 @@ class PredictConfig(Section):
     simplify_um: float = Field(
         0.0, ge=0, description="Tolerance of simplified outlines; 0 keeps them exactly on the pixel edges"
     )
-    split_nuclei: bool = Field(False, description="Cut apart nuclei that touch")
+    split_nuclei: bool = Field(True, description="Cut apart nuclei that touch")
     outside: Literal["keep", "drop"] = Field(
         "keep", description="Objects outside the class that should contain them"
     )
