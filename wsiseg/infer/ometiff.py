@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from wsiseg import __version__
 from wsiseg.classes import ClassSchema
 from wsiseg.geometry import Box
+from wsiseg.infer.polygons import bands
 from wsiseg.progress import Progress
 from wsiseg.tilestore import MaskStore
 
@@ -53,14 +54,16 @@ def write_label_image(
         "photometric": "palette",
         "colormap": _color_map(schema),
         "metadata": None,
+        # Tiles that are compressed in one go; the default would gather 512 MB of them.
+        "buffersize": 1 << 23,
         "software": f"wsiseg {__version__}",
     }
-    per_cm = (1e4 / mpp[0], 1e4 / mpp[1])
+    source, per_cm = _Levels(label), (1e4 / mpp[0], 1e4 / mpp[1])
     with tifffile.TiffWriter(path, bigtiff=True) as writer:
         for level in range(levels):
             shape = (_level_side(height, level), _level_side(width, level))
             writer.write(
-                _tiles(label, level, progress),
+                source.tiles(level, progress),
                 shape=shape,
                 subifds=levels - 1 if level == 0 else None,
                 subfiletype=0 if level == 0 else 1,
@@ -138,20 +141,36 @@ def _boxes(size_gr: tuple[int, int], level: int) -> list[Box]:
     ]
 
 
-def _tiles(label: MaskStore, level: int, progress: Progress) -> Iterator[NDArray[np.uint8]]:
-    """Tiles of a level, the last ones padded with background."""
-    for box in _boxes(label.size_gr, level):
-        tile = np.zeros((TILE_PX, TILE_PX), dtype=np.uint8)
-        part = _thinned(label, box, 1 << level)
-        tile[: part.shape[0], : part.shape[1]] = part
-        progress.advance()
-        yield tile
+class _Levels:
+    """Tiles of every level; levels from 1/8 on come from one small copy, 1/64 of the mask, held in memory."""
+
+    def __init__(self, label: MaskStore) -> None:
+        self._label = label
+        self._small: NDArray[np.uint8] | None = None
+
+    def tiles(self, level: int, progress: Progress) -> Iterator[NDArray[np.uint8]]:
+        """Tiles of a level, the last ones padded with background."""
+        for box in _boxes(self._label.size_gr, level):
+            part = self._thinned(box, level)
+            tile = np.zeros((TILE_PX, TILE_PX), dtype=np.uint8)
+            tile[: part.shape[0], : part.shape[1]] = part
+            progress.advance()
+            yield tile
+
+    def _thinned(self, box: Box, level: int) -> NDArray[np.uint8]:
+        step = 1 << level
+        if level < _HELD_LEVEL:
+            return np.asarray(self._label.read(box)[::step, ::step])
+        if self._small is None:
+            self._small = self._shrink()
+        held = 1 << _HELD_LEVEL
+        rows, columns = Box(*(-(-edge // held) for edge in (box.x0, box.y0, box.x1, box.y1))).slices()
+        return self._small[rows, columns][:: step // held, :: step // held]
+
+    def _shrink(self) -> NDArray[np.uint8]:
+        step = 1 << _HELD_LEVEL
+        # Bands begin at multiples of 128 rows, so every band begins on a row that is taken.
+        return np.concatenate([self._label.read(box)[::step, ::step] for box in bands(self._label.size_gr)])
 
 
-def _thinned(label: MaskStore, box: Box, step: int) -> NDArray[np.uint8]:
-    """Every ``step``-th pixel of a box, read in strips so that a small level needs little memory."""
-    strips = range(box.y0, box.y1, max(step, 2048 // step * step))
-    rows = strips.step
-    return np.concatenate(
-        [label.read(Box(box.x0, top, box.x1, min(top + rows, box.y1)))[::step, ::step] for top in strips]
-    )
+_HELD_LEVEL = 3

@@ -20,4 +20,4 @@ def standardise(unit_NCHW: Tensor, mean: Sequence[float], std: Sequence[float]) 
     shape = (1, 3, 1, 1)
     centre = torch.tensor(mean, dtype=unit_NCHW.dtype, device=unit_NCHW.device).view(shape)
     spread = torch.tensor(std, dtype=unit_NCHW.dtype, device=unit_NCHW.device).view(shape)
-    return (unit_NCHW - centre) / spread
+    return (unit_NCHW - centre).div_(spread)

@@ -28,7 +28,8 @@ class Batch:
 
     Attributes:
         image_NCHW: What the networks see, strongly augmented.
-        weak_NCHW: The same tiles with only their geometry changed, for the teacher.
+        weak_NCHW: Of unlabelled tiles: the same with only their geometry changed, for the teacher.
+            Labelled tiles need no teacher: ``image_NCHW`` again.
         label_NHW: uint8, ``IGNORE_INDEX`` where unknown; None for unlabelled tiles.
     """
 
@@ -122,11 +123,11 @@ class Stream:
         generators = [generator(self.config.seed, stream, number, item) for item in seeds]
         views = augment(images, labels, self.config.augment, generators)
         segmentor = self.config.segmentor
-        return Batch(
-            image_NCHW=standardise(views.strong_NCHW, segmentor.mean, segmentor.std),
-            weak_NCHW=standardise(views.weak_NCHW, segmentor.mean, segmentor.std),
-            label_NHW=views.label_NHW,
-        )
+        strong_NCHW = standardise(views.strong_NCHW, segmentor.mean, segmentor.std)
+        weak_NCHW = strong_NCHW
+        if not self.labelled:
+            weak_NCHW = standardise(views.weak_NCHW, segmentor.mean, segmentor.std)
+        return Batch(strong_NCHW, weak_NCHW, views.label_NHW)
 
 
 def open_stores(folder: Path) -> list[TileStore]:
