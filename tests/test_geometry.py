@@ -1,5 +1,6 @@
 """Properties of the ground floor's arithmetic, everything on input that is not square."""
 
+import doctest
 import math
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from wsiseg import geometry
 from wsiseg.errors import ResolutionError
 from wsiseg.geometry import AxisTiling, Box, GridFrame, Resolution, TileGrid
 
@@ -211,3 +213,9 @@ def test_an_implausible_resolution_is_refused(mpp):
             Resolution(*pair)
     with pytest.raises(ResolutionError):
         GridFrame.of((10, 10), Resolution(0.5, 0.5), mpp)
+
+
+def test_the_examples_in_the_docstrings_hold():
+    results = doctest.testmod(geometry)
+    assert results.attempted >= 3
+    assert results.failed == 0

@@ -35,8 +35,9 @@ PLAUSIBLE_MPP = (0.05, 5.0)
 class Box:
     """A half-open rectangle of integer pixels, ``[x0, x1) x [y0, y1)``, in any one frame.
 
-    >>> Box(0, 0, 4, 3).slices()
-    (slice(0, 3, None), slice(0, 4, None))
+    Examples:
+        >>> Box(0, 0, 4, 3).slices()
+        (slice(0, 3, None), slice(0, 4, None))
     """
 
     x0: int
@@ -199,9 +200,10 @@ class AxisTiling:
 
     The keeps partition ``[0, length)``: neighbours meet in the middle of their overlap.
 
-    >>> tiling = AxisTiling(length=10, tile=6, overlap=2)
-    >>> [tiling.keep(i) for i in range(tiling.count)]
-    [(0, 5), (5, 10)]
+    Examples:
+        >>> tiling = AxisTiling(length=10, tile=6, overlap=2)
+        >>> [tiling.keep(i) for i in range(tiling.count)]
+        [(0, 5), (5, 10)]
     """
 
     length: int

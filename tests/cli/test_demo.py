@@ -1,7 +1,6 @@
 """``wsiseg demo``: its plan, its memory, and the whole way at a tiny size."""
 
 import json
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from judging import SIZE, TRUTH, write_objects
 from PIL import Image
 from slides import texture_image, write_slide
 
+from wsiseg.annotation import check_asap, check_qupath
 from wsiseg.cli.main import cli
 from wsiseg.demo import DemoOptions, plan_steps, run_demo
 from wsiseg.errors import OutputError, WsisegError
@@ -161,7 +161,6 @@ def test_a_size_is_checked() -> None:
     assert "'big' is no size" in result.output
 
 
-@pytest.mark.skipif("WSISEG_SLOW" not in os.environ, reason="two minutes (set WSISEG_SLOW)")
 def test_the_whole_way(tmp_path: Path) -> None:
     out = tmp_path / "demo"
     arguments = ["--quiet", "demo", "--out", str(out), "--steps", "12", "--size", "1536x1536"]
@@ -173,3 +172,10 @@ def test_the_whole_way(tmp_path: Path) -> None:
         "objects",
     }
     assert (out / "report.html").stat().st_size > 100_000
+    stem = out / "predictions" / "held-out-01"
+    assert not check_qupath(stem.with_suffix(".geojson"))
+    assert not check_asap(stem.with_suffix(".xml"))
+    assert not list(out.glob("tiles/held-out*"))
+    for folder in ("slides", "tiles", "run", "predictions"):
+        report = json.loads((out / folder / "report.json").read_text(encoding="utf-8"))
+        assert {slide["status"] for slide in report["slides"]} == {"ok"}

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from trainstores import write_tiles
+
 from wsiseg.cli.main import main
 
 TINY = [

@@ -406,7 +406,7 @@ def test_two_processes_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert [process.exitcode for process in pair] == [0, 0]
     for name in ("student", "discriminator"):
         one, two = (
-            load_file(checkpoints(tmp_path / run, "final")[-1] / f"{name}.safetensors")
+            load_file(checkpoints(tmp_path / run, "last")[-1] / f"{name}.safetensors")
             for run in ("one", "two")
         )
         for key, value in one.items():

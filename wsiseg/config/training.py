@@ -15,7 +15,9 @@ class SegmentorConfig(Section):
     """The network that segments."""
 
     architecture: str = Field("deeplabv3plus", description="Any segmentation-models-pytorch architecture")
-    encoder: str = Field("auto", description="auto: tu-mobilenetv3_small_100 on a CPU, tu-xception65 on a GPU")
+    encoder: str = Field(
+        "auto", description="auto: tu-mobilenetv3_small_100 on a CPU, tu-xception65 on a GPU"
+    )
     weights: str = Field(
         "auto", description="none, imagenet, a safetensors or pth file; auto: imagenet if cached, else none"
     )

@@ -32,8 +32,8 @@ class DemoOptions:
     seed: int = 0
     steps: int | None = None
     size_px: tuple[int, int] = (3072, 3072)
-    annotated: int = 4
-    unannotated: int = 1
+    annotated: int = 3
+    unannotated: int = 2
 
     @property
     def slide(self) -> Path:

@@ -169,8 +169,11 @@ class _Levels:
 
     def _shrink(self) -> NDArray[np.uint8]:
         step = 1 << _HELD_LEVEL
-        # Bands begin at multiples of 128 rows, so every band begins on a row that is taken.
-        return np.concatenate([self._label.read(box)[::step, ::step] for box in bands(self._label.size_gr)])
+        # Bands begin at multiples of 128 rows, so every band begins on a row that is taken. A copy of the
+        # few pixels, not a view, which would keep the whole band.
+        return np.concatenate(
+            [self._label.read(box)[::step, ::step].copy() for box in bands(self._label.size_gr)]
+        )
 
 
 _HELD_LEVEL = 3

@@ -45,11 +45,10 @@ class TrainState:
     figures: dict[str, Any] = field(default_factory=dict)
 
     def save(self, run: Path, kind: str, config: Config, slides: dict[str, list[str]]) -> Path:
-        """Write checkpoint ``<kind>-<step>`` of a run."""
-        networks = {
-            "segmentor": self.networks.ema.teacher.state_dict(),
-            "student": self.networks.student.state_dict(),
-        }
+        """Write checkpoint ``<kind>-<step>`` of a run; ``final`` holds only what predicts."""
+        networks = {"segmentor": self.networks.ema.teacher.state_dict()}
+        if kind != "final":
+            networks["student"] = self.networks.student.state_dict()
         if self.networks.discriminator is not None:
             networks["discriminator"] = self.networks.discriminator.state_dict()
         info = CheckpointInfo(
@@ -60,7 +59,7 @@ class TrainState:
             figures=self.figures,
         )
         target = checkpoint_path(run, kind, self.step)
-        write_checkpoint(target, info, networks, self._plain())
+        write_checkpoint(target, info, networks, None if kind == "final" else self._plain())
         return target
 
     def _plain(self) -> dict[str, Any]:
