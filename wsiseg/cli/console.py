@@ -96,7 +96,11 @@ def exit_for(outcomes: Sequence[Outcome]) -> None:
     """Leave with exit code 1 when a slide failed, each named on stderr with its reason."""
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     for outcome in failed:
-        stderr.print(f"wsiseg: {outcome.slide}: {outcome.reason}", style="red", soft_wrap=True, markup=False)
+        reason = outcome.reason or "failed"
+        # Most reasons name the slide themselves; twice would not be clearer.
+        named = PurePath(outcome.slide).name in reason
+        text = reason if named else f"{outcome.slide}: {reason}"
+        stderr.print(f"wsiseg: {text}", style="red", soft_wrap=True, markup=False)
     if failed:
         sys.exit(1)
 
