@@ -154,7 +154,7 @@ def test_measurements_are_in_the_geojson(done):
         {"batch_size": 3},
         {"overlap_share": 0.0},
         {"overlap_share": 0.6},
-        {"stitching": "window"},
+        {"stitching": "keep"},
         {"tta": "flips"},
     ],
     ids=str,

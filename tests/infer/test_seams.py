@@ -23,7 +23,7 @@ def test_noise_has_no_seams(tmp_path, method):
     result = score(label, tmp_path, method)
     assert result.ratio == pytest.approx(1, abs=0.03)
     assert not result.shows
-    assert result.advice(0.25) is None
+    assert result.advice(0.25, method) is None
 
 
 def test_tiles_that_disagree_show(tmp_path):
@@ -37,8 +37,10 @@ def test_tiles_that_disagree_show(tmp_path):
     label[::7, ::5] = 1
     result = score(label, tmp_path)
     assert result.shows
-    assert "overlap of 0.1 is too small" in result.advice(0.1)
-    assert "predict.overlap_share=0.25" in result.advice(0.1)
+    assert "overlap of 0.1 is too small" in result.advice(0.1, "keep")
+    assert "predict.overlap_share=0.25" in result.advice(0.1, "window")
+    assert "stitching=window" in result.advice(0.1, "keep")
+    assert "stitching" not in result.advice(0.1, "window")
 
 
 def test_every_pair_is_counted_once_however_the_mask_is_read(tmp_path, monkeypatch):

@@ -13,8 +13,8 @@ class PredictConfig(Section):
     overlap_share: float = Field(
         0.25, ge=0, lt=1, description="Overlap of neighbouring tiles, share of a side"
     )
-    stitching: Literal["keep", "window"] = Field(
-        "keep", description="One owner a pixel, or weighted blending"
+    stitching: Literal["window", "keep"] = Field(
+        "window", description="Weighted blending of overlapping tiles, or one owner a pixel"
     )
     batch_size: int = Field(4, ge=1, description="Tiles a forward pass")
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(

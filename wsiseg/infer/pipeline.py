@@ -288,12 +288,12 @@ class _Job:
         }
 
     def _warnings(self, seams: SeamScore, work: WorkFolder, wanted: NDArray[np.bool_]) -> tuple[str, ...]:
-        found = []
+        config, found = self.settings.predict, []
         if work.unreadable:
             found.append(
                 f"{work.unreadable} of {int(wanted.sum())} tiles cannot be read and count as background"
             )
-        elif advice := seams.advice(self.settings.predict.overlap_share):
+        elif advice := seams.advice(config.overlap_share, config.stitching):
             found.append(advice)
         if not wanted.any():
             found.append("no tissue was found: nothing was predicted")

@@ -40,15 +40,15 @@ class SeamScore:
         """Whether seams are clearly there."""
         return self.ratio is not None and self.ratio > WARN_RATIO and self.at_seams[1] >= _MIN_CHANGES
 
-    def advice(self, overlap_share: float) -> str | None:
+    def advice(self, overlap_share: float, method: str) -> str | None:
         """A sentence for the user where seams show."""
         if not self.shows:
             return None
-        more = f"{min(0.5, max(0.25, 2 * overlap_share)):g}"
+        more = f"{min(0.75, max(0.25, 2 * overlap_share)):g}"
         return (
             f"classes change {self.ratio:.1f} times as often across the borders of tiles as elsewhere: the "
-            f"overlap of {overlap_share:g} is too small; try --set predict.overlap_share={more} or "
-            "--set predict.stitching=window"
+            f"overlap of {overlap_share:g} is too small; try --set predict.overlap_share={more}"
+            + (" or --set predict.stitching=window" if method == "keep" else "")
         )
 
 

@@ -84,6 +84,9 @@ class WindowStitcher:
     The weighted sum is divided by the summed weights, so a constant comes back the same constant; a tile
     that was not predicted counts as background with full weight, and is never left out of the sum.
 
+    Sums are held for the square of the tile at hand, which moves along the row, and for the rows below the
+    band that the next row of tiles reads too. Columns of one stride are called blocks.
+
     Args:
         grid: The tiles.
         classes: Number of classes.
@@ -91,42 +94,78 @@ class WindowStitcher:
 
     def __init__(self, grid: TileGrid, classes: int) -> None:
         self._grid = grid
+        self._stride, self._side = grid.x_axis.stride, grid.tile_px
         self._weight_TT = window(grid.tile_px, grid.overlap_px)
-        self._sum_KHW = np.zeros((classes, grid.tile_px, grid.size_gr[0]), dtype=np.float32)
         self._x_weight = summed_ramps(grid.size_gr[0], grid.tile_px, grid.overlap_px)
         self._y_weight = summed_ramps(grid.size_gr[1], grid.tile_px, grid.overlap_px)
+        reach = (grid.columns - 1) * self._stride + self._side
+        self._sum_KTT = np.zeros((classes, self._side, self._side), dtype=np.float32)
+        self._below_KHW = np.zeros((classes, self._side - self._stride, reach), dtype=np.float32)
+        self._label = np.zeros((min(self._side, grid.size_gr[1]), grid.size_gr[0]), dtype=np.uint8)
+        self._confidence = np.zeros_like(self._label)
+        # Blocks to which more than undoubted background was added, by this row of tiles and by those above.
+        self._added = np.zeros(-(-reach // self._stride), dtype=bool)
+        self._added_above = np.zeros_like(self._added)
 
     def first_row(self, row: int) -> int:
         """The first row of tiles that reach down to where the band of ``row`` begins."""
-        return self._grid.y_axis.reading(self._start(row), self._start(row) + 1)[0]
+        start = self._grid.y_axis.read(row)[0]
+        return self._grid.y_axis.reading(start, start + 1)[0]
 
     def add(self, tile: Tile, probabilities_KTT: Probabilities | None) -> None:
         """Add the weighted probabilities of all that the tile reads."""
-        inside = tile.read.intersection(Box(0, 0, *self._grid.size_gr))
-        weight = self._weight_TT[inside.slices((tile.read.x0, tile.read.y0))]
-        target = self._sum_KHW[(slice(None), *inside.slices((0, tile.read.y0)))]
+        if tile.column == 0:
+            self._take_up(tile.read.x0, self._side)
         if probabilities_KTT is None:
-            target[0] += weight
+            self._sum_KTT[0] += self._weight_TT
         else:
-            target += weight * probabilities_KTT[(slice(None), *inside.slices((tile.read.x0, tile.read.y0)))]
+            self._sum_KTT += self._weight_TT * probabilities_KTT
+            self._added[tile.column : tile.column - (-self._side // self._stride)] = True
+        last = tile.column == self._grid.columns - 1
+        finished = self._side if last else self._stride
+        self._decide(tile, finished)
+        self._put_down(tile.read.x0, finished)
+        if not last:
+            self._take_up(tile.read.x0 + self._side, self._stride)
 
     def finish(self, row: int) -> Band:
-        """The rows that no later tile reads; what reaches further down is carried over."""
-        start, stop = self._start(row), self._start(row + 1)
-        if row == self._grid.rows - 1:
-            stop = self._grid.size_gr[1]
-        label, best = decide(self._sum_KHW[:, : stop - start])
-        best /= self._y_weight[start:stop, None] * self._x_weight
-        self._carry_over(stop - start)
-        return Band(Box(0, start, self._grid.size_gr[0], stop), label, to_byte(best))
+        """The rows that no later tile reads."""
+        self._added_above = self._added | (self._added_above & (self._side > 2 * self._stride))
+        self._added = np.zeros_like(self._added)
+        start, stop = self._span(row)
+        rows = slice(0, stop - start)
+        box = Box(0, start, self._grid.size_gr[0], stop)
+        return Band(box, self._label[rows].copy(), self._confidence[rows].copy())
 
-    def _start(self, row: int) -> int:
-        return self._grid.y_axis.read(row)[0]
+    def _span(self, row: int) -> tuple[int, int]:
+        """Rows of the band of a tile row."""
+        start = self._grid.y_axis.read(row)[0]
+        return start, self._grid.size_gr[1] if row == self._grid.rows - 1 else start + self._stride
 
-    def _carry_over(self, finished: int) -> None:
-        for sum_HW in self._sum_KHW:
-            sum_HW[:-finished] = sum_HW[finished:]
-            sum_HW[-finished:] = 0
+    def _take_up(self, x: int, columns: int) -> None:
+        """Fill the last columns of the square with what tiles above left below them."""
+        overlap = self._side - self._stride
+        self._sum_KTT[:, :overlap, self._side - columns :] = self._below_KHW[:, :, x : x + columns]
+        self._sum_KTT[:, overlap:, self._side - columns :] = 0
+
+    def _put_down(self, x: int, columns: int) -> None:
+        """Leave the first columns of the square, below the band, to the tiles below; move on."""
+        self._below_KHW[:, :, x : x + columns] = self._sum_KTT[:, self._stride :, :columns]
+        for plane in self._sum_KTT:
+            plane[:, : self._side - columns] = plane[:, columns:]
+
+    def _decide(self, tile: Tile, columns: int) -> None:
+        """Classes of the part of the band that lies in the first columns of the square."""
+        start, stop = self._span(tile.row)
+        box = Box(tile.read.x0, 0, min(tile.read.x0 + columns, self._grid.size_gr[0]), stop - start)
+        there = box.slices()
+        blocks = slice(tile.column, tile.column - (-columns // self._stride))
+        if not (self._added[blocks].any() or self._added_above[blocks].any()):
+            self._label[there], self._confidence[there] = 0, 255
+            return
+        label, best = decide(self._sum_KTT[(slice(None), *box.slices((box.x0, 0)))])
+        best /= self._y_weight[start:stop, None] * self._x_weight[box.x0 : box.x1]
+        self._label[there], self._confidence[there] = label, to_byte(best)
 
 
 def build_stitcher(method: str, grid: TileGrid, classes: int) -> Stitcher:
