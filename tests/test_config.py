@@ -131,3 +131,9 @@ def test_every_setting_has_a_description() -> None:
                 assert field.description, f"{section.__name__}.{key}"
 
     check(Config)
+
+
+def test_a_folder_does_not_hide_a_recipe_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_config(Path("demo")).tiling.tile_px == 256

@@ -47,7 +47,7 @@ def find_recipe(name: Path) -> Path | None:
 
     Recipes lie in the package once it is installed, and in ``configs/`` of a checkout.
     """
-    if name.exists() or name.suffix or name.name != str(name):
+    if name.is_file() or name.suffix or name.name != str(name):
         return None
     package = Path(__file__).parents[1]
     for folder in (package / "recipes", package.parent / "configs"):
