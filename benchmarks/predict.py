@@ -3,15 +3,16 @@
     python benchmarks/predict.py speed [--side 4096] [--repeat 3] [--device cpu] [--precision auto]
     python benchmarks/predict.py memory [--sizes 10000x10000 30000x30000]
 
-``speed``: DeepLabV3+ (tu-mobilenetv3_small_100, 4 classes, random weights, tiles of 512 px that overlap
-by a quarter) on one slide. "forward" is the network on the same batches, already in memory: the limit.
-"wsiseg" goes from the slide file to a stitched mask on disk; "wsiseg, all files" on to outlines,
-measurements and every output. MONAI's ``sliding_window_inference`` gets the whole region as an array in
-memory; it is left out where it is not installed.
+``speed``: DeepLabV3+ (tu-mobilenetv3_small_100, 4 classes, random weights, tiles of 512 px that overlap by
+a quarter) on one slide. "forward" is the network on the same batches, already in memory: the limit. "wsiseg"
+goes from the slide file to a stitched mask on disk; "wsiseg, all files" on to outlines, measurements and
+every output. MONAI's ``sliding_window_inference`` gets the whole region as an array in memory; it is left
+out where it is not installed.
 
 ``memory``: peak resident memory of a whole prediction with a predictor that only looks at colours, for
-slides of several sizes, each with one glomerulus and three nuclei every 512 px. Each measurement runs in a
-process of its own; the tables show medians of seconds and the highest peaks.
+slides of several sizes, each with one glomerulus and three nuclei every 512 px.
+
+Each measurement runs in a process of its own; the tables show medians of seconds and the highest peaks.
 """
 
 import argparse
@@ -127,7 +128,7 @@ def run_stitch(slide: Slide, predictor: Any, folder: Path) -> Callable[[], objec
     def work() -> None:
         grid = grid_of(slide)
         source = TileSource(slide, slide.frame(0.5), grid, np.ones(len(grid), dtype=bool))
-        stitcher = build_stitcher("keep", grid, 4)
+        stitcher = build_stitcher("window", grid, 4)
         masks = WorkFolder.open(folder / "work.partial", "key", grid.size_gr)
         for predicted in predict_tiles(source, predictor, batch_size=BATCH):
             stitcher.add(predicted.tile, predicted.probabilities_KTT)
