@@ -1,5 +1,6 @@
 """What became of each slide of a command: the content of every ``report.json``."""
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,10 +9,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsiseg import __version__
-from wsiseg.errors import ConfigError, WsisegError
+from wsiseg.errors import ConfigError, OutputError, WsisegError
 from wsiseg.files import write_json
 
 Status = Literal["ok", "failed", "skipped"]
+
+REPORT_FILE = "report.json"
 
 
 @dataclass
@@ -57,7 +60,7 @@ def recording(slide: str, outcomes: list[Outcome]) -> Iterator[Outcome]:
 
 def write_report(folder: Path, command: str, outcomes: Sequence[Outcome], **extra: Any) -> Path:
     """Write ``folder/report.json``: command, version, each slide, and what else the command wants to say."""
-    target = folder / "report.json"
+    target = folder / REPORT_FILE
     write_json(
         target,
         {
@@ -68,3 +71,14 @@ def write_report(folder: Path, command: str, outcomes: Sequence[Outcome], **extr
         },
     )
     return target
+
+
+def read_outcomes(folder: Path) -> list[Outcome]:
+    """The slides of ``folder/report.json``; none where there is no such report."""
+    try:
+        report = json.loads((folder / REPORT_FILE).read_text(encoding="utf-8"))
+        return [Outcome(**slide) for slide in report["slides"]]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise OutputError(f"{folder / REPORT_FILE} cannot be read ({err})") from err

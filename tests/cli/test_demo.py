@@ -15,6 +15,7 @@ from wsiseg.annotation import check_asap, check_qupath
 from wsiseg.cli.main import cli
 from wsiseg.demo import DemoOptions, plan_steps, run_demo
 from wsiseg.errors import OutputError, WsisegError
+from wsiseg.outcome import Outcome, read_outcomes, write_report
 
 
 class Commands:
@@ -32,6 +33,8 @@ class Commands:
     def __call__(self, arguments: Sequence[str]) -> int:
         self.asked.append(arguments)
         if arguments[0] == self.fail_at:
+            self.options.run.mkdir()
+            write_report(self.options.run, "train", [Outcome("slide-01", "failed", "too small")])
             (self.options.run / "checkpoints" / "last-0000001").mkdir(parents=True)
             return 1
         getattr(self, arguments[0])()
@@ -44,6 +47,7 @@ class Commands:
 
     def tile(self) -> None:
         (self.options.out / "tiles").mkdir()
+        write_report(self.options.out / "tiles", "tile", [Outcome("slides/slide-01.svs", seconds=2.0)])
 
     def train(self) -> None:
         self.options.run.mkdir(exist_ok=True)
@@ -99,6 +103,9 @@ def test_it_shows_each_command_and_writes_the_report(tmp_path: Path) -> None:
     assert "train.steps=5" in said
     assert result.figures["mean"]["f1"] == 1.0
     assert "wsiseg: demonstration" in result.report.read_text(encoding="utf-8")
+    assert [slide.to_json() for slide in read_outcomes(result.report.parent)] == [
+        {"slide": "slide-01", "status": "ok", "reason": None, "counts": {"tile": {}}, "seconds": 2.0}
+    ]
 
 
 def test_finished_steps_are_passed_over(tmp_path: Path) -> None:
@@ -128,6 +135,8 @@ def test_an_interrupted_training_goes_on(tmp_path: Path) -> None:
     with pytest.raises(WsisegError, match="stopped at `wsiseg train`: found exit code 1"):
         run(commands)
     assert not (tmp_path / "demo" / "report.html").exists()
+    (slide,) = read_outcomes(tmp_path / "demo")
+    assert (slide.slide, slide.status, slide.reason) == ("slide-01", "failed", "train: too small")
     again = Commands(tmp_path / "demo")
     run(again)
     assert again.names == ["train", "predict", "evaluate"]
@@ -179,3 +188,7 @@ def test_the_whole_way(tmp_path: Path) -> None:
     for folder in ("slides", "tiles", "run", "predictions"):
         report = json.loads((out / folder / "report.json").read_text(encoding="utf-8"))
         assert {slide["status"] for slide in report["slides"]} == {"ok"}
+    slides = {slide.slide: slide for slide in read_outcomes(out)}
+    assert len(slides) == 6
+    assert set(slides["slide-01"].counts) == {"synth", "tile", "train"}
+    assert set(slides["held-out-01"].counts) == {"synth", "predict"}

@@ -5,12 +5,13 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from wsiseg.demo.plan import DemoOptions, Step, plan_steps
 from wsiseg.errors import OutputError, WsisegError
 from wsiseg.files import write_json
+from wsiseg.outcome import Outcome, read_outcomes, write_report
 from wsiseg.report import ReportInputs, StepLine, write_demo_report
 
 STATE_FILE = "demo.json"
@@ -98,12 +99,15 @@ def run_demo(
     if overwrite:
         state.done, state.begun = {}, None
     steps = plan_steps(options)
-    for number, step in enumerate(steps, 1):
-        announce(f"[{number}/{len(steps)}] {step.purpose}")
-        if state.is_done(step):
-            announce(f"$ {step.command}\nfinished before, {state.done[step.name]['seconds']:.0f} s")
-        else:
-            _carry_out(step, state, execute, announce)
+    try:
+        for number, step in enumerate(steps, 1):
+            announce(f"[{number}/{len(steps)}] {step.purpose}")
+            if state.is_done(step):
+                announce(f"$ {step.command}\nfinished before, {state.done[step.name]['seconds']:.0f} s")
+            else:
+                _carry_out(step, state, execute, announce)
+    finally:
+        _account(options, steps, state)
     inputs = ReportInputs(
         slide=options.slide,
         truth=options.truth,
@@ -139,6 +143,27 @@ def _carry_out(step: Step, state: _State, execute: Execute, announce: Announce) 
     state.done[step.name] = {"key": step.key, "seconds": round(time.monotonic() - clock, 1)}
     state.begun = None
     state.save()
+
+
+def _account(options: DemoOptions, steps: Sequence[Step], state: _State) -> None:
+    """Write ``report.json``: each slide with what every command said of it, and how long commands took."""
+    slides: dict[str, Outcome] = {}
+    for step in steps:
+        tried = state.is_done(step) or state.begun == step.key
+        for part in read_outcomes(step.makes[0]) if tried and step.makes[0].is_dir() else ():
+            whole = slides.setdefault(PurePath(part.slide).stem, Outcome(PurePath(part.slide).stem))
+            whole.counts[step.name] = part.counts
+            whole.seconds += part.seconds
+            if part.status == "failed":
+                whole.status, whole.reason = part.status, f"{step.name}: {part.reason}"
+    commands = [
+        {
+            "command": step.command,
+            "seconds": state.done[step.name]["seconds"] if state.is_done(step) else None,
+        }
+        for step in steps
+    ]
+    write_report(options.out, "demo", [slides[stem] for stem in sorted(slides)], commands=commands)
 
 
 def _can_resume(step: Step) -> bool:
