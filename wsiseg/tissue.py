@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 
 _WORKING_MPP = 4.0
 """Finer thumbnails are averaged down to this: cells are texture here, not objects."""
-_WORKING_SIDE = 1536
+_WORKING_SIDE = 1024
 """Larger thumbnails are averaged down to this, which keeps a slide under a second."""
 _SMOOTH_UM = 8.0
 _CLOSE_UM = 20.0

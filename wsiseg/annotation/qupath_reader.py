@@ -8,13 +8,16 @@ import ast
 import json
 import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import numpy as np
+from shapely import Polygon
 
 from wsiseg.annotation.intake import Intake
 from wsiseg.annotation.model import ORIGIN_KEY, Annotation, ObjectKind, Polygonal
+from wsiseg.annotation.quick_outlines import quick_outlines
 from wsiseg.annotation.repair import ellipse_ring
 
 GEOMETRY_TYPES = frozenset(
@@ -40,12 +43,17 @@ _NOT_OBJECTS = {"tmacore": "a TMA core is no annotation", "root": "the root obje
 _KINDS: dict[str, ObjectKind] = {"detection": "detection", "cell": "detection", "tile": "detection"}
 _NAME_KEYS = ("group", "label", "class")
 _LONGEST_CLASS = 10_000
+_BLOCK = 2048
+"""Features looked at together."""
 
 
-def read_geojson(root: Any, intake: Intake) -> None:
-    """Put every object of a parsed GeoJSON document into the intake; children follow their parent."""
-    for feature, parent in _features(root, None):
-        _take(feature, parent, intake)
+def read_geojson(roots: Iterable[Any], intake: Intake) -> None:
+    """Put every object of parsed GeoJSON values into the intake; children follow their parent."""
+    features = (pair for root in roots for pair in _features(root, None))
+    while block := list(islice(features, _BLOCK)):
+        outlines = quick_outlines([feature for feature, _ in block], intake.origin_l0)
+        for (feature, parent), outline in zip(block, outlines, strict=True):
+            _take(feature, parent, outline, intake)
 
 
 def _features(value: Any, parent: str | None) -> Iterator[tuple[Any, str | None]]:
@@ -85,7 +93,8 @@ def _children(feature: Mapping[str, Any]) -> list[Any]:
     return []
 
 
-def _take(feature: Any, parent: str | None, intake: Intake) -> None:
+def _take(feature: Any, parent: str | None, outline: Polygon | None, intake: Intake) -> None:
+    """Take one feature; ``outline`` is its valid polygon where that is known already."""
     index = intake.next_index()
     if not isinstance(feature, dict):
         intake.drop(index, "not a GeoJSON object")
@@ -101,7 +110,7 @@ def _take(feature: Any, parent: str | None, intake: Intake) -> None:
     if kind in _NOT_OBJECTS:
         intake.drop(index, _NOT_OBJECTS[kind])
         return
-    polygon = _polygon(feature.get("geometry"), index, intake)
+    polygon = outline or _polygon(feature.get("geometry"), index, intake)
     if polygon is None:
         return
     class_name, color = _class_of(properties, index, intake)

@@ -2,6 +2,7 @@
 
 import gzip
 import math
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -95,6 +96,24 @@ def open_for(path: Path, *, zipped: bool) -> Iterator[SupportsWrite]:
             return
         with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as stream:
             yield stream
+
+
+def zip_if_large(path: Path, limit: int) -> Path:
+    """Gzip a file of more than ``limit`` bytes, and remove the plain one; the same bytes give the same bytes.
+
+    Returns:
+        The file that is there: ``path``, or the same with ``.gz``.
+
+    Raises:
+        OutputError: The disk is full.
+    """
+    if path.stat().st_size <= limit:
+        return path
+    zipped = path.with_name(f"{path.name}.gz")
+    with atomic_path(zipped) as partial, open_for(partial, zipped=True) as stream, path.open("rb") as source:
+        shutil.copyfileobj(source, stream, 1 << 20)
+    path.unlink()
+    return zipped
 
 
 def _kinds(

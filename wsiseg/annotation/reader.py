@@ -11,7 +11,7 @@ from wsiseg.annotation.imagescope_reader import is_halo, microns_per_pixel, read
 from wsiseg.annotation.intake import Intake
 from wsiseg.annotation.model import AnnotationFile, FileFormat
 from wsiseg.annotation.qupath_reader import ROOT_TYPES, read_geojson
-from wsiseg.annotation.source import Source, load, parse_json, parse_xml
+from wsiseg.annotation.source import Source, load, no_collection, parse_json, parse_xml
 from wsiseg.errors import AnnotationParseError
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".xml")
@@ -139,7 +139,7 @@ class _Reader:
         file_format, content = sniff(source)
         if file_format in {"qupath", "dsa"}:
             intake = Intake(self._origin_l0)
-            (read_dsa if file_format == "dsa" else read_geojson)(content, intake)
+            read_dsa(content, intake) if file_format == "dsa" else read_geojson([content], intake)
             return AnnotationFile(intake.annotations, file_format, intake.report)
         intake = Intake()
         if file_format == "asap":
@@ -155,8 +155,8 @@ class _Reader:
             return None
         intake = Intake(self._origin_l0)
         try:
-            for feature in features:
-                read_geojson(feature, intake)
+            with no_collection():
+                read_geojson(features, intake)
         except NotByLineError:
             return None
         return AnnotationFile(intake.annotations, "qupath", intake.report)

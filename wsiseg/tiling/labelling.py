@@ -59,18 +59,22 @@ class Labeller:
 
     def label(self, box_gr: Box) -> NDArray[np.uint8] | None:
         """The label map of a box, uint8 ``(height, width)``, or None where nothing in it is labelled."""
+        if self.mode == "nothing" or (self.mode == "tiles" and not self._objects.touching([box_gr])[0]):
+            return None
         labelled = self._labelled_area(box_gr)
-        if labelled is None or not labelled.any():
+        if labelled is not None and not labelled.any():
             return None
         label = self._objects.paint(box_gr)
-        label[~labelled] = IGNORE_INDEX
+        if labelled is not None:
+            label[~labelled] = IGNORE_INDEX
         return label
 
     def _labelled_area(self, box_gr: Box) -> NDArray[np.bool_] | None:
-        if self.mode == "nothing" or (self.mode == "tiles" and not self._objects.touching([box_gr])[0]):
+        """Which pixels of a box are labelled; None where all are, which is most often so."""
+        on_slide = box_gr.intersection(self._frame.box_gr)
+        if on_slide == box_gr and self.mode != "regions" and not len(self._ignored):
             return None
         labelled = np.zeros((box_gr.height, box_gr.width), dtype=bool)
-        on_slide = box_gr.intersection(self._frame.box_gr)
         labelled[on_slide.slices((box_gr.x0, box_gr.y0))] = True
         if self.mode == "regions":
             labelled &= self._regions.paint(box_gr) > 0

@@ -1,0 +1,96 @@
+"""Outlines built many at a time are those of the careful path, and everything else is left to it."""
+
+import math
+from typing import Any
+
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wsiseg.annotation import qupath_reader
+from wsiseg.annotation.intake import Intake
+from wsiseg.annotation.quick_outlines import quick_outlines
+from wsiseg.annotation.qupath_reader import read_geojson
+
+SQUARE = [[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]
+HOLE = [[1, 1], [2, 1], [2, 2], [1, 2], [1, 1]]
+
+NUMBERS = st.one_of(
+    st.integers(-3, 6),
+    st.floats(-3, 6, width=16),
+    st.sampled_from([math.nan, math.inf, 1e9, "2", "x", None, True, [1]]),
+)
+POSITIONS: st.SearchStrategy[list[Any]] = st.lists(NUMBERS, min_size=0, max_size=3)
+PLAIN_POSITIONS: st.SearchStrategy[list[Any]] = st.lists(st.integers(0, 5), min_size=2, max_size=2)
+
+
+@st.composite
+def rings(draw: st.DrawFn) -> list[Any]:
+    ring = draw(st.lists(draw(st.sampled_from([PLAIN_POSITIONS] * 4 + [POSITIONS])), max_size=7))
+    return [*ring, ring[0]] if ring and draw(st.integers(0, 4)) else ring
+
+
+GEOMETRIES = st.one_of(
+    st.builds(
+        lambda coordinates: {"type": "Polygon", "coordinates": coordinates}, st.lists(rings(), max_size=3)
+    ),
+    st.builds(lambda ring: {"type": "Polygon", "coordinates": [ring], "plane": {"z": 1}}, rings()),
+    st.sampled_from(
+        [None, {}, {"type": "Point", "coordinates": [1, 1]}, {"type": "Polygon", "coordinates": SQUARE}]
+    ),
+)
+FEATURES = st.lists(
+    st.one_of(
+        st.builds(lambda geometry: {"type": "Feature", "geometry": geometry, "properties": {}}, GEOMETRIES),
+        st.sampled_from([None, 3, "x", [], {}]),
+    ),
+    max_size=6,
+)
+
+
+def feature(*coordinates: Any) -> dict[str, Any]:
+    return {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": list(coordinates)}}
+
+
+@settings(deadline=None, max_examples=300)
+@given(features=FEATURES, origin=st.sampled_from([(0, 0), (7.5, -2)]))
+def test_a_file_reads_the_same_either_way(features: list[Any], origin: tuple[float, float]) -> None:
+    quick, careful = Intake(origin), Intake(origin)
+    read_geojson(features, quick)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(qupath_reader, "quick_outlines", lambda values, _: [None] * len(values))
+        read_geojson(features, careful)
+    assert quick.report == careful.report
+    assert len(quick.annotations) == len(careful.annotations)
+    for ours, theirs in zip(quick.annotations, careful.annotations, strict=True):
+        assert ours.polygon.wkb == theirs.polygon.wkb
+
+
+def test_well_formed_outlines_are_built() -> None:
+    (plain, holed) = quick_outlines([feature(SQUARE), feature(SQUARE, HOLE)], (10, 0))
+    assert plain is not None
+    assert plain.equals(shapely.box(10, 0, 14, 4))
+    assert holed is not None
+    assert holed.area == 15
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        feature(SQUARE[:-1]),
+        feature(SQUARE, HOLE[:-1]),
+        feature([*SQUARE[:2], *SQUARE[1:]]),
+        feature([[0, 0], [4, 4], [4, 0], [0, 4], [0, 0]]),
+        feature([[0, 0], [math.nan, 0], [4, 4], [0, 0]]),
+        feature([[0, 0], [4, 0], [0, 0]]),
+        feature(),
+        "no feature",
+    ],
+)
+def test_anything_else_is_left_to_the_careful_path(bad: Any) -> None:
+    good = feature(SQUARE)
+    first, middle, last = quick_outlines([good, bad, good], (0, 0))
+    assert first is not None
+    assert middle is None
+    assert last is not None
