@@ -80,7 +80,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for preset, shape, seed in product(presets, ("cores", "wedge"), range(options.seeds)):
             spec = SlideSpec(seed=seed, preset=preset, size_px=(options.side,) * 2, shape=shape)  # type: ignore[arg-type]  # product loses the literals
-            compare(make_slide(Path(folder) / "a.svs", spec, workers=2).path, spec)
+            compare(make_slide(Path(folder) / "a.svs", spec, workers=2).slide, spec)
     if options.known:
         path, seed, preset = options.known
         with Slide.open(path) as slide:

@@ -27,7 +27,8 @@ PLAIN_POSITIONS: st.SearchStrategy[list[Any]] = st.lists(st.integers(0, 5), min_
 
 @st.composite
 def rings(draw: st.DrawFn) -> list[Any]:
-    ring = draw(st.lists(draw(st.sampled_from([PLAIN_POSITIONS] * 4 + [POSITIONS])), max_size=7))
+    positions = PLAIN_POSITIONS if draw(st.integers(0, 4)) else POSITIONS
+    ring = draw(st.lists(positions, max_size=7))
     return [*ring, ring[0]] if ring and draw(st.integers(0, 4)) else ring
 
 

@@ -202,6 +202,15 @@ class TestAgain:
         tile(slide, tmp_path / "three", workers=3)
         assert tree(tmp_path / "one") == tree(tmp_path / "three")
 
+    def test_jpeg_changes_pixels_a_little_and_says_so(self, tmp_path, slide):
+        exact = TileStore.open(tile(slide, tmp_path / "a").store)
+        lossy = TileStore.open(tile(slide, tmp_path / "b", "tiling.codec=jpeg", workers=2).store)
+        assert (exact.header.jpeg_quality, lossy.header.jpeg_quality) == (None, 90)
+        assert exact.header.image_key != lossy.header.image_key
+        pixels = [store.images(range(len(store))).astype(int) for store in (exact, lossy)]
+        assert 0 < np.abs(pixels[0] - pixels[1]).mean() < 6
+        assert tree(lossy.path) == tree(tile(slide, tmp_path / "c", "tiling.codec=jpeg").store)
+
     def test_changed_annotations_keep_the_images(self, tmp_path, slide, monkeypatch):
         marks = tmp_path / "a.geojson"
         annotate(marks, ("glomerulus", (10, 10, 90, 90)))

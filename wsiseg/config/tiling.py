@@ -19,6 +19,15 @@ class TilingConfig(Section):
     unreadable: Literal["skip", "fail"] = Field(
         "skip", description="A tile that cannot be read is left out and reported, or fails the slide"
     )
+    codec: Literal["lossless", "jpeg"] = Field(
+        "lossless", description="How images are kept; jpeg takes a quarter of the room and changes pixels"
+    )
+    jpeg_quality: int = Field(90, ge=1, le=100, description="With codec: jpeg")
+
+    @property
+    def stored_jpeg_quality(self) -> int | None:
+        """Of the images in the store; None where they are kept losslessly."""
+        return self.jpeg_quality if self.codec == "jpeg" else None
 
     @model_validator(mode="after")
     def _tiles_advance(self) -> Self:

@@ -38,6 +38,7 @@ class StoreHeader:
         overlap_px: Overlap of neighbouring tiles.
         key: Content key: the same slide and settings give the same key, and the same bytes.
         image_key: Content key of the images alone; labels may be made anew while it stays.
+        jpeg_quality: Of the images, where they are kept as JPEG; None where they are kept losslessly.
         provenance: Slide path and fingerprint, resolved configuration, versions, annotations.
     """
 
@@ -49,6 +50,7 @@ class StoreHeader:
     key: str
     image_key: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    jpeg_quality: int | None = None
 
     @property
     def grid(self) -> TileGrid:
@@ -71,6 +73,7 @@ class StoreHeader:
             "key": self.key,
             "image_key": self.image_key,
             "provenance": dict(self.provenance),
+            "jpeg_quality": self.jpeg_quality,
         }
 
     @classmethod
@@ -90,6 +93,7 @@ class StoreHeader:
             key=str(data["key"]),
             image_key=str(data["image_key"]),
             provenance=dict(data["provenance"]),
+            jpeg_quality=data.get("jpeg_quality"),
         )
 
 

@@ -1,5 +1,6 @@
 """Whole-slide arrays on disk, for masks and probabilities too large for memory."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,16 +12,14 @@ from zarr.codecs import ZstdCodec
 from wsiseg.errors import StoreFormatError
 from wsiseg.files import as_output_error
 from wsiseg.geometry import Box
-from wsiseg.tilestore.layout import ZSTD_LEVEL
-
-_CHUNK = 1024
+from wsiseg.tilestore.layout import ATTRIBUTES, ZSTD_LEVEL
 
 
 class MaskStore:
     """An array over the grid frame of a slide, read and written by boxes; zero where nothing was written.
 
     Arrays are ``(height, width)``, or ``(channels, height, width)`` where the store has channels. Boxes
-    may be written in any order. Two threads may write at once when no chunk of 1024 px belongs to both.
+    may be written in any order. Two threads may write at once when no chunk belongs to both.
     """
 
     def __init__(self, path: Path, array: "zarr.Array[Any]") -> None:
@@ -29,7 +28,14 @@ class MaskStore:
 
     @classmethod
     def create(
-        cls, path: Path, size_gr: tuple[int, int], *, channels: int | None = None, dtype: str = "uint8"
+        cls,
+        path: Path,
+        size_gr: tuple[int, int],
+        *,
+        channels: int | None = None,
+        dtype: str = "uint8",
+        chunk_px: tuple[int, int] = (1024, 1024),
+        attributes: Mapping[str, Any] | None = None,
     ) -> Self:
         """A new, empty store at ``path``; an older one is replaced.
 
@@ -38,6 +44,8 @@ class MaskStore:
             size_gr: ``(width, height)``.
             channels: Channels of a pixel; None for one value without a channel axis.
             dtype: A numpy dtype.
+            chunk_px: Columns and rows of a chunk; all channels of a pixel lie in one.
+            attributes: Plain data about the values, under the attribute ``wsiseg``.
 
         Raises:
             OutputError: The folder cannot be written.
@@ -48,10 +56,11 @@ class MaskStore:
             array: zarr.Array[Any] = zarr.create_array(
                 path,
                 shape=(*lead, height, width),
-                chunks=(*lead, min(_CHUNK, height), min(_CHUNK, width)),
+                chunks=(*lead, min(chunk_px[1], height), min(chunk_px[0], width)),
                 dtype=dtype,
                 compressors=ZstdCodec(level=ZSTD_LEVEL),
                 fill_value=0,
+                attributes={ATTRIBUTES: dict(attributes)} if attributes else None,
                 overwrite=True,
             )
         return cls(path, array)
@@ -78,6 +87,12 @@ class MaskStore:
     def channels(self) -> int | None:
         """Channels of a pixel, or None."""
         return self._array.shape[0] if self._array.ndim == 3 else None
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """What the store says about its values; empty where it says nothing."""
+        found = self._array.attrs.get(ATTRIBUTES)
+        return dict(found) if isinstance(found, Mapping) else {}
 
     @property
     def dtype(self) -> np.dtype[Any]:

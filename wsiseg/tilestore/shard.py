@@ -15,6 +15,7 @@ from numcodecs import blosc
 from numcodecs.zstd import Zstd
 from numpy.typing import NDArray
 
+from wsiseg.tilestore.jpeg import encode_jpeg
 from wsiseg.tilestore.layout import LZ4_LEVEL, ZSTD_LEVEL
 
 _MISSING = 2**64 - 1
@@ -25,8 +26,10 @@ _MISSING = 2**64 - 1
 blosc.use_threads = False
 
 
-def encode_image(image: NDArray[np.uint8]) -> bytes:
-    """Compress the image of a tile; releases the interpreter's lock while it does."""
+def encode_image(image: NDArray[np.uint8], jpeg_quality: int | None = None) -> bytes:
+    """Compress the image of a tile, losslessly or as JPEG; releases the interpreter's lock while it does."""
+    if jpeg_quality is not None:
+        return encode_jpeg(image, jpeg_quality)
     codec = blosc.Blosc(cname="lz4", clevel=LZ4_LEVEL, shuffle=blosc.NOSHUFFLE)
     return bytes(codec.encode(np.ascontiguousarray(image)))
 

@@ -14,19 +14,20 @@ is moved into its place. Nothing that is written depends on how often that took.
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.abc.codec import BytesBytesCodec
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from wsiseg.classes import IGNORE_INDEX
 from wsiseg.files import PARTIAL_SUFFIX, as_output_error
+from wsiseg.tilestore.jpeg import JpegCodec
 from wsiseg.tilestore.layout import ATTRIBUTES, LZ4_LEVEL, ZSTD_LEVEL, StoreHeader, tiles_in_shard
 from wsiseg.tilestore.shard import encode_image, encode_label, write_shard
 
@@ -58,6 +59,7 @@ def encode_tile(
     classes: int,
     *,
     readable: bool = True,
+    jpeg_quality: int | None = None,
 ) -> EncodedTile:
     """Compress a tile.
 
@@ -66,6 +68,7 @@ def encode_tile(
         label: ``(T, T)``; None where nothing is labelled.
         classes: Number of classes, the background included.
         readable: Whether the slide could be read there.
+        jpeg_quality: Of the image; None to keep it losslessly.
     """
     if label is None or not readable:
         counts, label = (0,) * classes, None
@@ -74,7 +77,7 @@ def encode_tile(
         counts = tuple(int(np.count_nonzero(label == index)) for index in range(classes))
     return EncodedTile(
         readable=readable,
-        image=encode_image(image) if image is not None and readable else None,
+        image=None if image is None or not readable else encode_image(image, jpeg_quality),
         label=encode_label(label) if label is not None and any(counts) else None,
         class_pixels=counts,
     )
@@ -241,6 +244,7 @@ def _lay_out(store: Path, plan: StorePlan, images_from: Path | None) -> None:
     count, side = len(plan), plan.header.tile_px
     shard = tiles_in_shard(side)
     group = zarr.create_group(store, zarr_format=3)
+    quality = plan.header.jpeg_quality
     _create(
         group,
         "images",
@@ -249,7 +253,9 @@ def _lay_out(store: Path, plan: StorePlan, images_from: Path | None) -> None:
         "|u1",
         shard=shard,
         fill=255,
-        codec=_IMAGES,
+        codecs={"compressors": _IMAGES}
+        if quality is None
+        else {"serializer": JpegCodec(quality), "compressors": None},
     )
     _create(group, "labels", (count, side, side), (1, side, side), "|u1", shard=shard, fill=IGNORE_INDEX)
     if images_from is not None and (images_from / "images" / "c").is_dir():
@@ -265,7 +271,7 @@ def _create(
     *,
     shard: int | None = None,
     fill: int = 0,
-    codec: BytesBytesCodec = _OTHERS,
+    codecs: Mapping[str, Any] = MappingProxyType({"compressors": _OTHERS}),
 ) -> "zarr.Array[Any]":
     array: zarr.Array[Any] = group.create_array(
         name,
@@ -273,7 +279,7 @@ def _create(
         chunks=chunks,
         shards=None if shard is None else (shard, *chunks[1:]),
         dtype=dtype,
-        compressors=codec,
+        **codecs,
         fill_value=fill,
         overwrite=True,
         config={"write_empty_chunks": True},

@@ -13,7 +13,7 @@ from wsiseg.errors import AnnotationParseError, ConfigError
 from wsiseg.geometry import GridFrame
 from wsiseg.tilestore import FORMAT_VERSION
 
-TILING_VERSION = 1
+TILING_VERSION = 2
 """Raised when the same slide and settings would give other pixels, labels or tiles than before."""
 
 
@@ -63,6 +63,7 @@ def image_key(
             "backend": backend,
             "frame": _plain(frame),
             "tiles": [config.tiling.tile_px, config.tiling.overlap_px, config.tiling.unreadable],
+            "jpeg_quality": config.tiling.stored_jpeg_quality,
             "indices": hashlib.sha256(indices.astype("<i8").tobytes()).hexdigest(),
         }
     )

@@ -65,7 +65,9 @@ class TileMaker:
                     raise
                 readable = False
         label = self.labeller.label(box) if readable else None
-        return encode_tile(image, label, len(header.schema), readable=readable)
+        return encode_tile(
+            image, label, len(header.schema), readable=readable, jpeg_quality=header.jpeg_quality
+        )
 
 
 def fill_store(

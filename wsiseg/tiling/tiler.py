@@ -241,6 +241,7 @@ class _Tiler:
                 backend=self._slide.backend,
             ),
             provenance=self._provenance(tissue, labels),
+            jpeg_quality=tiling.stored_jpeg_quality,
         )
         return StorePlan(header, indices, shares[indices])
 
