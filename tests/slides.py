@@ -151,3 +151,55 @@ def write_ome_tiff(
 
 def _as_sequence(value: Any) -> Sequence[int]:
     return value if isinstance(value, Sequence) else (int(value),)
+
+
+_SCN = """<?xml version="1.0" encoding="UTF-8"?>
+<scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01" uuid="urn:uuid:1">
+ <collection name="c" uuid="urn:uuid:2" sizeX="{plane[0]}" sizeY="{plane[1]}">
+  <barcode/>
+  <image name="i" uuid="urn:uuid:3">
+   <creationDate>2020-01-01T00:00:00.0Z</creationDate>
+   <device model="Leica SCN400;Leica SCN" version="1.4"/>
+   <pixels sizeX="{size[0]}" sizeY="{size[1]}">
+    <dimension sizeX="{size[0]}" sizeY="{size[1]}" r="0" ifd="0"/>
+   </pixels>
+   <view sizeX="{view[0]}" sizeY="{view[1]}" offsetX="{offset[0]}" offsetY="{offset[1]}" spacingZ="0"/>
+   <scanSettings>
+    <objectiveSettings><objective>20</objective></objectiveSettings>
+    <illuminationSettings><illuminationSource>brightfield</illuminationSource></illuminationSettings>
+   </scanSettings>
+  </image>
+ </collection>
+</scn>"""
+
+
+def write_scn(
+    path: Path, image: Image, *, origin: tuple[int, int], plane: tuple[int, int], mpp: float = 0.5
+) -> Path:
+    """Write a Leica SCN slide, on which only a part of the plane was scanned.
+
+    Args:
+        path: An ``.scn`` file.
+        image: What was scanned, ``(h, w, 3)``; kept losslessly.
+        origin: Its upper left corner on the plane (x, y).
+        plane: Width and height of the plane.
+        mpp: Micrometres per pixel.
+    """
+    size = (image.shape[1], image.shape[0])
+    nanometres = {
+        name: tuple(round(pixels * mpp * 1000) for pixels in pair)
+        for name, pair in (("plane", plane), ("view", size), ("offset", origin))
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tifffile.TiffWriter(path, bigtiff=True) as tiff:
+        tiff.write(
+            image,
+            tile=(64, 64),
+            photometric="rgb",
+            compression="deflate",
+            description=_SCN.format(size=size, **nanometres),
+            metadata=None,
+            resolution=(1e4 / mpp, 1e4 / mpp),
+            resolutionunit="CENTIMETER",
+        )
+    return path

@@ -44,7 +44,7 @@ class JpegCodec(ArrayBytesCodec):
         """For zarr's metadata."""
         return {"name": JPEG_CODEC, "configuration": {"quality": self.quality}}
 
-    def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
+    def compute_encoded_size(self, _input_byte_length: int, _chunk_spec: ArraySpec) -> int:
         """Not known beforehand."""
         raise ValueError("the size of a JPEG depends on the image")
 
