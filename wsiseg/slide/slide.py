@@ -18,7 +18,7 @@ from wsiseg.slide.properties import bounds_of, objective_of, origin_qupath_of, r
 from wsiseg.slide.protocol import Level, RegionError
 from wsiseg.slide.resample import area_average
 
-_BAND_PIXELS = 1 << 24
+_BAND_PIXELS = 2 << 20
 """Pixels of a level that are held at a time; a larger region is resampled band by band."""
 _UNREADABLE_PIXELS = 256
 """A damaged region is narrowed down to pieces of this side."""

@@ -63,8 +63,9 @@ class TissueMap:
         grows linearly. An empty box has none.
         """
         height, width = self.mask.shape
-        table = np.zeros((height + 1, width + 1), dtype=np.float64)
-        table[1:, 1:] = self.mask.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
+        table = np.zeros((height + 1, width + 1), dtype=np.int32)
+        np.cumsum(self.mask, axis=0, dtype=np.int32, out=table[1:, 1:])
+        np.cumsum(table[1:, 1:], axis=1, out=table[1:, 1:])
         corners = boxes_l0 / np.tile(self.downsample, 2)
         x0, y0, x1, y1 = np.clip(corners, 0, np.tile((width, height), 2)).T
         tissue = _at(table, x1, y1) - _at(table, x0, y1) - _at(table, x1, y0) + _at(table, x0, y0)
@@ -146,7 +147,7 @@ def _read_png(path: Path, size_l0: tuple[int, int]) -> TissueMap:
     return TissueMap(mask, downsample)
 
 
-def _at(table: NDArray[np.float64], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+def _at(table: NDArray[np.int32], x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
     """Bilinear values of a table at points inside it."""
     column = np.minimum(x.astype(np.int64), table.shape[1] - 2)
     row = np.minimum(y.astype(np.int64), table.shape[0] - 2)
