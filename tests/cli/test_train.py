@@ -60,6 +60,21 @@ def test_train_then_export(wsiseg: Command, tmp_path: Path) -> None:
     assert (tmp_path / "model" / "README.md").is_file()
 
 
+def test_train_beside_a_baseline(wsiseg: Command, tmp_path: Path) -> None:
+    write_tiles(tmp_path / "tiles", "a")
+    write_tiles(tmp_path / "tiles", "b", seed=1)
+    write_tiles(tmp_path / "tiles", "c", seed=2, labelled=False)
+    code, out, err = wsiseg("train", *TINY, "--baseline")
+    assert code == 0, err
+    said = " ".join(out.split())
+    assert "did the unlabelled tiles help: no" in said or "did the unlabelled tiles help: yes" in said
+    assert "1 validation slide only: nothing is known of other slides" in said
+    assert "page: runs/run-001/report.html" in said
+    page = (tmp_path / "runs" / "run-001" / "report.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == 4
+    assert "labels alone" in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -68,6 +83,7 @@ def test_train_then_export(wsiseg: Command, tmp_path: Path) -> None:
         (["--set", "train.stepz=3"], "unknown key 'train.stepz' (did you mean 'steps'?)"),
         (["--set", "train.sampler.batch_size=1"], "train.sampler.batch_size: Input should be greater than"),
         (["--resume"], "no unfinished run in runs"),
+        (["--resume", "--baseline"], "Leave out CONFIG, --set, --baseline and --patients"),
         (["--resume", "paper"], "--resume continues a run with its own configuration"),
         (["--device", "cuda"], "no CUDA device is available"),
     ],

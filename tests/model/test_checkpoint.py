@@ -21,7 +21,7 @@ from wsiseg.model.checkpoint import (
     write_checkpoint,
 )
 from wsiseg.model.discriminator import build_discriminator
-from wsiseg.model.export import export_model
+from wsiseg.model.export import export_model, model_card
 from wsiseg.model.segmentor import build_segmentor
 
 
@@ -143,6 +143,21 @@ def test_no_checkpoint_is_said(tmp_path: Path) -> None:
         load_trained(tmp_path / "nothing")
 
 
+def test_the_card_says_how_good_the_model_is(config: Config) -> None:
+    names = config.schema_.names
+    scores = {"iou": 0.5, "precision": None, "recall": 0.25, "f1": 0.625}
+    figures = {"mean_iou": 0.4, "mean_f1": 0.6, "classes": dict.fromkeys(names, scores)}
+    own = config.train.augment.model_copy(update={"stain": ((1, 0, 0), (0, 1, 0), (0, 0.5, 1))})
+    own_stains = config.model_copy(update={"train": config.train.model_copy(update={"augment": own})})
+    slides = {"labelled": ["a", "b"], "unlabelled": [], "validation": ["c"]}
+    card = model_card(CheckpointInfo(own_stains, 7, "two", slides, figures), "f" * 32, Path("kidney"))
+    assert "| podocyte | 0.500 |  | 0.250 | 0.625 |" in card
+    assert "| mean | 0.400 | | | 0.600 |" in card
+    assert "- labelled: a, b\n- unlabelled: none\n- validation: c\n" in card
+    assert "optical densities (1, 0, 0), (0, 1, 0), (0, 0.5, 1)" in card
+    assert "wsiseg predict SLIDE --run kidney" in card
+
+
 def test_an_exported_model_is_the_same_model(tmp_path: Path, config: Config) -> None:
     write(tmp_path / "run", config)
     exported = export_model(tmp_path / "run", tmp_path / "model")
@@ -156,5 +171,8 @@ def test_an_exported_model_is_the_same_model(tmp_path: Path, config: Config) -> 
     card = (tmp_path / "model" / "README.md").read_text()
     assert "64 px at 0.4 um/px" in card
     assert "- labelled: a" in card
+    assert "| podocyte | glomerulus | 2 |" in card
+    assert "colours varied along the stains of PAS" in card
+    assert "Not known: there was no slide left to validate on." in card
     with pytest.raises(ConfigError, match="exists already"):
         export_model(tmp_path / "run", tmp_path / "model")

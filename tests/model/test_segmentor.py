@@ -19,6 +19,25 @@ def test_logits_have_the_size_of_the_tile(architecture: str) -> None:
     assert network(torch.zeros(1, 3, 64, 96)).shape == (1, 3, 64, 96)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "encoder"),
+    [
+        ("deeplabv3plus", "tu-xception41"),
+        ("deeplabv3plus", "tu-xception65"),
+        ("deeplabv3plus", "tu-xception71"),
+        ("deeplabv3plus", "mobilenet_v2"),
+        ("segformer", "resnet18"),
+        ("unet", "tu-mobilenetv3_small_100"),
+    ],
+)
+def test_the_networks_of_the_documentation_can_be_built(architecture: str, encoder: str) -> None:
+    """On the meta device: shapes without numbers, so that the large ones cost nothing."""
+    config = SegmentorConfig(architecture=architecture, encoder=encoder, weights="none")
+    with torch.device("meta"):
+        network = build_segmentor(config, classes=4).eval()
+        assert network(torch.zeros(2, 3, 64, 96)).shape == (2, 4, 64, 96)
+
+
 def test_auto_resolves_by_device_and_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsiseg.model.segmentor.try_to_load_from_cache", lambda *_: None)
     on_cpu = resolve_segmentor(SegmentorConfig(), on_gpu=False)

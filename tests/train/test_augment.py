@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from wsiseg.classes import IGNORE_INDEX
 from wsiseg.config.training import AugmentConfig
@@ -95,9 +96,10 @@ def test_the_teacher_sees_no_change_of_colour() -> None:
     assert not torch.allclose(views.strong_NCHW, views.weak_NCHW, atol=1e-3)
 
 
-def test_stain_jitter_scales_each_stain_alone() -> None:
-    """A pixel of pure haematoxylin stays on the haematoxylin axis up to the additive shift."""
-    config = STILL.model_copy(update={"hed": 0.2, "stain": "pas"})
+@pytest.mark.parametrize("stains", ["pas", "he", ((2.0, 2.0, 0.0), (0.0, 3.0, 3.0), (1.0, 0.0, 1.0))])
+def test_stain_jitter_scales_each_stain_alone(stains: object) -> None:
+    """A pixel of the first stain alone stays on its axis up to the additive shift."""
+    config = STILL.model_copy(update={"hed": 0.2, "stain": stains})
     stain = stain_matrix(config)[0]
     tile = torch.tensor(np.exp(-0.8 * stain), dtype=torch.float32).view(1, 3, 1, 1).repeat(1, 1, 2, 2)
     out = recolour(tile, config, [np.random.default_rng(3)])
@@ -105,6 +107,15 @@ def test_stain_jitter_scales_each_stain_alone() -> None:
     amounts = density @ np.linalg.inv(stain_matrix(config))
     assert abs(amounts[0] - 0.8) <= 0.8 * 0.2 + 0.2 / 5 + 1e-5
     assert np.abs(amounts[1:]).max() <= 0.2 / 5 + 1e-5
+
+
+def test_stains_of_ones_own() -> None:
+    """Three rows of optical densities, of any length."""
+    own = ((2.0, 2.0, 0.0), (0.0, 3.0, 3.0), (1.0, 0.0, 1.0))
+    config = STILL.model_copy(update={"hed": 0.2, "stain": own})
+    np.testing.assert_allclose(stain_matrix(config)[0], [0.5**0.5, 0.5**0.5, 0])
+    with pytest.raises(ValidationError, match="three rows of three numbers"):
+        AugmentConfig(stain=own[:2])
 
 
 def test_grey_keeps_no_hue_under_colour_jitter() -> None:

@@ -1,8 +1,10 @@
 """The small parts: average, schedule, guards, prefetching, gauges, curves."""
 
+import io
 import itertools
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from PIL import Image
 from torch import nn
 from trainstores import SCHEMA, make_config
 
@@ -19,7 +23,7 @@ from wsiseg.train.ema import Ema
 from wsiseg.train.gauges import look
 from wsiseg.train.guards import Guards
 from wsiseg.train.networks import build_networks
-from wsiseg.train.plots import plot_confusion, plot_curves
+from wsiseg.train.plots import plot_confusion, plot_curves, plot_examples, plot_gauges
 from wsiseg.train.prefetch import Prefetcher
 from wsiseg.train.schedule import lr_factor, spans, validation_steps, without_unlabelled
 from wsiseg.train.watch import Watch, read_metrics
@@ -86,6 +90,12 @@ def test_a_phase_with_its_own_optimiser_has_its_own_schedule() -> None:
 
 def test_validation_comes_at_the_end_of_every_phase() -> None:
     assert validation_steps(spans(TWO, 100), 4) == [25, 50, 70, 75, 100]
+
+
+def test_a_phase_may_be_watched_more_closely() -> None:
+    """A long run has few validations; a phase that can do harm in 30 steps wants its own."""
+    watched = PhaseConfig(name="two", share=0.3, unlabelled=True, validate_every=8)
+    assert validation_steps(spans((TWO[0], watched), 100), 4) == [25, 50, 70, 78, 86, 94, 100]
 
 
 def test_weights_ramp_up() -> None:
@@ -175,6 +185,9 @@ def test_a_look_reports_scores_gauges_and_examples(pools: Pools) -> None:
     assert {"d_real", "d_soft", "d_argmax", "d_other", "entropy", "ece"} <= set(seen.gauges)
     assert 0 <= seen.gauges["ece"] <= 1
     assert 0 <= seen.gauges["entropy"] <= 1
+    again = look(networks, pools.validation, SCHEMA, config.train, examples=2)
+    assert all((part == seen.examples[name]).all() for name, part in again.examples.items() if len(part) == 4)
+    assert len(again.examples["image"]) == 2
     assert {name: part.shape for name, part in seen.examples.items()} == {
         "image": (4, 32, 32, 3),
         "truth": (4, 32, 32),
@@ -213,14 +226,55 @@ def test_a_resumed_watch_forgets_what_lies_ahead(tmp_path: Path) -> None:
     assert read_metrics(tmp_path) == [{"step": step, "kind": "train", "ce": step / 2} for step in (1, 2)]
 
 
+def test_tensorboard_shows_curves_and_validation_tiles(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    labels = np.zeros((3, 16, 16), dtype=np.uint8)
+    labels[:, 4:8] = 1
+    examples = {
+        "image": np.full((3, 16, 16, 3), 200, dtype=np.uint8),
+        "truth": labels,
+        "prediction": labels.swapaxes(1, 2),
+        "d_map": np.full((3, 16, 16), 0.5, dtype=np.float32),
+    }
+    watch = Watch(tmp_path, 0)
+    watch.metrics(5, "validation", {"mean_iou": 0.5, "gauges": {"d_real": 0.75}})
+    watch.pictures(5, SCHEMA, examples)
+    watch.close()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [event.value for event in events.Scalars("validation/gauges/d_real")] == [0.75]
+    (image,) = events.Images("validation")
+    # Three rows of image, truth, prediction and map.
+    assert (image.step, image.width, image.height) == (5, 4 * 16, 3 * 16)
+    with Image.open(io.BytesIO(image.encoded_image_string)) as picture:
+        pixels = np.asarray(picture)
+    assert tuple(pixels[0, 0]) == (200, 200, 200)
+    assert tuple(pixels[5, 16]) == tuple(pixels[0, 32 + 5]) == SCHEMA["disc"].color
+    assert tuple(pixels[0, 48]) == (127, 127, 127)
+
+
 def test_plots_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     classes = {"background": {"iou": 0.9}, "disc": {"iou": None}}
     lines = [
         {"step": 1, "kind": "train", "ce": 1.0, "d_loss": 0.5},
         {"step": 2, "kind": "validation", "mean_iou": 0.5, "classes": classes, "gauges": {"d_real": 0.7}},
     ]
+    blank = np.zeros((1, 16, 16), dtype=np.uint8)
+    # The map of a PatchGAN is coarser than the tile.
+    coarse = np.zeros((1, 2, 2), dtype=np.float32)
+    image = np.zeros((1, 16, 16, 3), dtype=np.uint8)
+    examples: dict[str, NDArray[Any]] = {
+        "image": image,
+        "truth": blank,
+        "prediction": blank,
+        "d_map": coarse,
+    }
     for name in ("one.png", "two.png"):
         plot_curves(lines, tmp_path / name)
         plot_confusion(np.eye(2), ("background", "disc"), tmp_path / f"c-{name}")
-    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    assert (tmp_path / "c-one.png").read_bytes() == (tmp_path / "c-two.png").read_bytes()
+        plot_gauges(lines, tmp_path / f"g-{name}")
+        plot_examples(SCHEMA, examples, tmp_path / f"e-{name}")
+    for kind in ("", "c-", "g-", "e-"):
+        one, two = (tmp_path / f"{kind}{name}" for name in ("one.png", "two.png"))
+        assert one.read_bytes() == two.read_bytes()

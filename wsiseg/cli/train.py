@@ -23,6 +23,11 @@ from wsiseg.errors import ConfigError
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/run-NNN]")
 @click.option("--resume", is_flag=True, help="Continue the newest unfinished run, or the one of --out.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting.")
+@click.option(
+    "--baseline",
+    is_flag=True,
+    help="Train the supervised twin first, and say whether unlabelled tiles helped.",
+)
 @click.option("--patients", type=click.Path(path_type=Path), help="CSV with columns slide,patient.")
 @click.option(
     "--device",
@@ -40,6 +45,7 @@ def command(
     out: Path | None,
     resume: bool,
     overrides: tuple[str, ...],
+    baseline: bool,
     patients: Path | None,
     device: Literal["auto", "cpu", "cuda"],
     workers: int,
@@ -53,16 +59,20 @@ def command(
     wsiseg train                              # on tiles/, into runs/run-001
     wsiseg train paper --out runs/paper
     wsiseg train --set train.steps=2000
+    wsiseg train --baseline                   # takes twice as long, and answers: did it help?
     wsiseg train --resume                     # after an interruption
     """
-    if resume and (config is not None or overrides or patients is not None):
+    if resume and (config is not None or overrides or baseline or patients is not None):
         raise ConfigError(
             "--resume continues a run with its own configuration",
-            remedy="Leave out CONFIG, --set and --patients, or begin a new run without --resume",
+            remedy="Leave out CONFIG, --set, --baseline and --patients, or begin a new run without --resume",
         )
+    if baseline:
+        overrides = (*overrides, "train.baseline=true")
     from wsiseg.config import load_config
 
     resolved = None if resume else load_config(config, overrides)
+    from wsiseg.report.run import write_run_report
     from wsiseg.train.run import begin_run, resume_run
 
     with progress_bars() as progress:
@@ -78,9 +88,13 @@ def command(
                 patients=patients,
                 progress=progress,
             )
+    if not result.leads:
+        return
+    page = write_run_report(result.folder)
     print_outcomes(result.outcomes, result.folder / "report.json")
     _print_figures(result.figures)
     stdout.print(f"did the unlabelled tiles help: {result.unlabelled_helped}")
+    stdout.print(f"page: {page}")
     stdout.print(f"run: {result.folder}   next: wsiseg predict SLIDE --run {result.folder}")
 
 

@@ -100,6 +100,9 @@ class PhaseConfig(Section):
     discriminator: Literal["train", "refresh", "frozen"] = Field(
         "train", description="Trained on labelled tiles; on unlabelled predictions too; not at all"
     )
+    validate_every: int | None = Field(
+        None, ge=1, description="Steps between validations in this phase, instead of train.validations"
+    )
     pseudo_labels: bool = Field(False, description="Also learn from gated pseudo-labels")
     optimiser: OptimiserConfig | None = Field(None, description="A fresh optimiser for this phase alone")
 
@@ -124,6 +127,12 @@ class SplitConfig(Section):
         None, description="Regular expression whose first group in a slide's name is the patient"
     )
     max_validation_tiles: int = Field(64, ge=1, description="Tiles looked at in each validation")
+    labelled_share: float = Field(
+        1.0, gt=0, le=1, description="Share of the labelled training tiles that keep their labels"
+    )
+    labelled_seed: int = Field(
+        0, ge=0, description="Which tiles those are; a smaller share lies in a larger one"
+    )
 
 
 class AugmentConfig(Section):
@@ -172,6 +181,9 @@ class TrainConfig(Section):
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = Field(
         "auto", description="auto: bf16-mixed where the processor has it"
     )
+    baseline: bool = Field(
+        False, description="Train the supervised twin first, and say whether unlabelled tiles helped"
+    )
     accumulate: int = Field(1, ge=1, description="Batches added up before the segmentor moves")
     compile: bool = Field(False, description="torch.compile the segmentor")
     segmentor: SegmentorConfig = Field(default_factory=SegmentorConfig)
@@ -215,6 +227,11 @@ class TrainConfig(Section):
                 raise ValueError(f"phase {phase.name!r} learns from neither labelled nor unlabelled tiles")
             if phase.pseudo_labels and not phase.unlabelled:
                 raise ValueError(f"phase {phase.name!r}: pseudo_labels need unlabelled: true")
+            if phase.unlabelled and not (phase.pseudo_labels or self.is_adversarial):
+                raise ValueError(
+                    f"phase {phase.name!r} can learn nothing from unlabelled tiles: there is neither a "
+                    "discriminator (discriminator.kind) nor pseudo_labels"
+                )
         return self
 
     @property

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from wsiseg.config.training import AugmentConfig
 from wsiseg.errors import ConfigError
 from wsiseg.files import atomic_folder
 from wsiseg.model.checkpoint import INFO_FILE, CheckpointInfo, TrainedModel, load_trained
@@ -42,7 +43,6 @@ def model_card(info: CheckpointInfo, fingerprint: str, target: Path) -> str:
     """The model card, as Markdown."""
     config = info.config
     segmentor, train = config.train.segmentor, config.train
-    stain = train.augment.stain if isinstance(train.augment.stain, str) else "own stain matrix"
     lines = [
         "# A wsiseg segmentation model",
         "",
@@ -59,7 +59,8 @@ def model_card(info: CheckpointInfo, fingerprint: str, target: Path) -> str:
         "",
         f"- {segmentor.architecture} on {segmentor.encoder}, encoder weights {segmentor.weights}",
         f"- {_adversary(info)}",
-        f"- {info.step} steps, last phase {info.phase}; stain augmentation: {stain}",
+        f"- {info.step} steps, last phase {info.phase}, seed {train.seed}",
+        f"- colours varied along the stains of {_stain(train.augment)}",
         f"- wsiseg {info.versions.get('wsiseg', '?')}, torch {info.versions.get('torch', '?')}",
         f"- fingerprint {fingerprint}",
         "",
@@ -75,6 +76,13 @@ def model_card(info: CheckpointInfo, fingerprint: str, target: Path) -> str:
         "Check a new source against some annotations of its own (`wsiseg evaluate`). Not a medical device.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _stain(config: AugmentConfig) -> str:
+    if isinstance(config.stain, str):
+        return {"he": "H&E", "pas": "PAS"}[config.stain]
+    rows = ("(" + ", ".join(f"{value:g}" for value in row) + ")" for row in config.stain)
+    return f"optical densities {', '.join(rows)}"
 
 
 def _adversary(info: CheckpointInfo) -> str:

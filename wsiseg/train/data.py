@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wsiseg.classes import ClassSchema
 from wsiseg.config.training import TrainConfig
 from wsiseg.errors import TrainingDataError
 from wsiseg.model.normalise import standardise, to_unit
@@ -20,6 +19,7 @@ from wsiseg.tilestore import TileStore
 from wsiseg.train.augment import augment
 from wsiseg.train.sampler import QuotaSampler, generator
 from wsiseg.train.split import Split, Store
+from wsiseg.train.subset import first_in_turn
 
 
 @dataclass(frozen=True)
@@ -171,7 +171,8 @@ def check_alike(stores: Sequence[Store]) -> None:
 def make_pools(stores: Sequence[Store], split: Split, config: TrainConfig) -> Pools:
     """Sort the tiles by their use.
 
-    Tiles without a label on a labelled training slide join the unlabelled pool.
+    Tiles without a label on a labelled training slide join the unlabelled pool, as do those whose labels
+    ``split.labelled_share`` leaves out.
 
     Raises:
         TrainingDataError: Fewer than two labelled tiles, or a class that no training tile shows.
@@ -184,8 +185,10 @@ def make_pools(stores: Sequence[Store], split: Split, config: TrainConfig) -> Po
             expected="2 or more",
             remedy="Annotate a slide (a .geojson or .xml beside it) and tile it again",
         )
-    _refuse_unseen(labelled.class_pixels(), stores[0].schema)
+    _refuse_unseen(labelled, "Annotate the class, or leave it out of the classes and tile again")
     unlabelled = _pool(stores, split.training, labelled=False)
+    if config.split.labelled_share < 1:
+        labelled, unlabelled = _hide_labels(labelled, unlabelled, config)
     validation = _pool(stores, split.validation, labelled=True)
     slides = {
         part: sorted({stores[s].name for s in pool.places[:, 0].tolist()})
@@ -226,13 +229,27 @@ def _spread(pool: Pool, most: int) -> Pool:
     return Pool(pool.stores, pool.places[kept])
 
 
-def _refuse_unseen(pixels_NK: NDArray[np.int64], schema: ClassSchema) -> None:
-    unseen = [name for name, total in zip(schema.names, pixels_NK.sum(axis=0), strict=True) if not total]
+def _hide_labels(labelled: Pool, unlabelled: Pool, config: TrainConfig) -> tuple[Pool, Pool]:
+    """Move all labelled tiles but the configured share to the unlabelled pool."""
+    count = round(config.split.labelled_share * len(labelled))
+    kept = first_in_turn(
+        labelled.class_pixels(),
+        max(1, count),
+        seed=config.split.labelled_seed,
+        min_pixels=config.sampler.min_class_pixels,
+    )
+    rest = np.concatenate([np.delete(labelled.places, kept, axis=0), unlabelled.places])
+    rest = rest[np.lexsort((rest[:, 1], rest[:, 0]))]
+    labelled = Pool(labelled.stores, labelled.places[kept])
+    _refuse_unseen(labelled, "Raise train.split.labelled_share, or try another train.split.labelled_seed")
+    return labelled, Pool(labelled.stores, rest)
+
+
+def _refuse_unseen(pool: Pool, remedy: str) -> None:
+    totals, names = pool.class_pixels().sum(axis=0), pool.stores[0].schema.names
+    unseen = [name for name, total in zip(names, totals, strict=True) if not total]
     if unseen:
-        raise TrainingDataError(
-            f"no labelled training tile shows {', '.join(unseen)}",
-            remedy="Annotate the class, or leave it out of the classes in the configuration and tile again",
-        )
+        raise TrainingDataError(f"no labelled training tile shows {', '.join(unseen)}", remedy=remedy)
 
 
 def _plain(value: object) -> str:

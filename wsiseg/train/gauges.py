@@ -17,6 +17,7 @@ from wsiseg.model.losses import known_pixels, one_hot
 from wsiseg.model.normalise import standardise, to_unit
 from wsiseg.train.data import Pool
 from wsiseg.train.networks import Networks, hard
+from wsiseg.train.subset import first_in_turn
 
 _BINS = 15
 """Bins of the expected calibration error."""
@@ -73,7 +74,15 @@ class _Sums:
 def look(
     networks: Networks, pool: Pool, schema: ClassSchema, config: TrainConfig, *, examples: int = 4
 ) -> Look:
-    """Run the averaged segmentor over the validation tiles, and ask the discriminator about some."""
+    """Run the averaged segmentor over the validation tiles, and ask the discriminator about some.
+
+    Args:
+        networks: Segmentor, average, discriminator.
+        pool: Validation tiles.
+        schema: Their classes.
+        config: Of the run.
+        examples: Number of tiles to keep for people to look at; the same ones at every look.
+    """
     classes, device = len(schema), networks.fabric.device
     sums = _Sums(
         matrix=torch.zeros(classes * classes, dtype=torch.int64, device=device),
@@ -81,26 +90,21 @@ def look(
         entropy=torch.zeros((), dtype=torch.float64, device=device),
         pixels=torch.zeros((), dtype=torch.float64, device=device),
     )
-    shown: dict[str, list[NDArray[Any]]] = {}
     seen = 0
-    for images_NHWC, image_NCHW, label_NHW in _batches(pool, config, device):
+    for images_NHWC, image_NCHW, label_NHW in pool_batches(pool, config, device):
         probabilities = networks.teach(image_NCHW)
         _count(sums, probabilities, label_NHW)
         if networks.discriminator is not None and seen < GAUGED_TILES:
             sums.judged.append(_ask(networks, image_NCHW, label_NHW, probabilities))
-        if seen < examples:
-            example = _example(networks, images_NHWC, image_NCHW, label_NHW, probabilities)
-            for name, part in example.items():
-                shown.setdefault(name, []).append(part)
         seen += len(images_NHWC)
     scores = Scores.from_confusion(sums.matrix.view(classes, classes).cpu().numpy(), schema.names)
-    kept = {name: np.concatenate(parts)[:examples] for name, parts in shown.items()}
-    return Look(scores, _gauges(sums, scores), kept)
+    return Look(scores, _gauges(sums, scores), _examples(networks, pool, config, examples))
 
 
-def _batches(
+def pool_batches(
     pool: Pool, config: TrainConfig, device: torch.device
 ) -> Iterator[tuple[NDArray[np.uint8], Tensor, Tensor]]:
+    """All labelled tiles of a pool in order, unchanged: images, the same standardised, labels."""
     size = config.sampler.batch_size
     for start in range(0, len(pool), size):
         positions = list(range(start, min(start + size, len(pool))))
@@ -142,13 +146,20 @@ def _ask(
         return {name: networks.judge(image_NCHW, planes).sigmoid().mean() for name, planes in shown.items()}
 
 
+def _examples(networks: Networks, pool: Pool, config: TrainConfig, count: int) -> dict[str, NDArray[Any]]:
+    """The same tiles at every look, chosen so that the classes come up in turn."""
+    chosen = first_in_turn(
+        pool.class_pixels(), count, seed=config.seed, min_pixels=config.sampler.min_class_pixels
+    )
+    few = Pool(pool.stores, pool.places[chosen])
+    parts = [_example(networks, *batch) for batch in pool_batches(few, config, networks.fabric.device)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+
 def _example(
-    networks: Networks,
-    images_NHWC: NDArray[np.uint8],
-    image_NCHW: Tensor,
-    label_NHW: Tensor,
-    probabilities_NKHW: Tensor,
+    networks: Networks, images_NHWC: NDArray[np.uint8], image_NCHW: Tensor, label_NHW: Tensor
 ) -> dict[str, NDArray[Any]]:
+    probabilities_NKHW = networks.teach(image_NCHW)
     parts: dict[str, NDArray[Any]] = {
         "image": images_NHWC,
         "truth": label_NHW.cpu().numpy(),

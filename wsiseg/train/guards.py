@@ -81,12 +81,11 @@ class Guards:
             return "continue"
         self.scale *= self.config.back_off
         self.rollbacks += 1
+        back = f"back to step {self.best_step} ({self.best_iou:.3f})"
         if self.rollbacks > self.config.max_rollbacks:
-            self._note(step, f"validation IoU fell to {iou:.3f} once more: the phase ends here")
+            self._note(step, f"validation IoU fell to {iou:.3f} once more: {back}, and the phase ends")
             return "end phase"
-        self._note(
-            step, f"validation IoU fell to {iou:.3f}: back to step {self.best_step} ({self.best_iou:.3f})"
-        )
+        self._note(step, f"validation IoU fell to {iou:.3f}: {back}")
         return "roll back"
 
     def enter_phase(self) -> None:

@@ -47,6 +47,9 @@ logger = logging.getLogger(__name__)
 
 LOG_EVERY = 10
 
+MAX_SKIPPED = 25
+"""Steps in a row that 16-bit training may skip: by then its loss scale is 2 ** 25 times smaller."""
+
 
 class Trainer:
     """One run, from its beginning or from a checkpoint.
@@ -91,6 +94,7 @@ class Trainer:
         self.watch: Watch | None = None
         self.history: list[Metrics] = []
         self.last_look: Look | None = None
+        self._skipped: dict[_FabricModule, int] = {}
 
     def resume(self, folder: Path) -> None:
         """Continue from a checkpoint.
@@ -199,9 +203,11 @@ class Trainer:
             max_norm=clip_norm,
             error_if_nonfinite=False,
         )
-        # The scaler of 16-bit training skips such steps by itself while it finds its scale.
-        if self.config.train.precision != "16-mixed" and not gradient_is_finite(norm):
+        # The scaler of 16-bit training skips infinite steps by itself while it finds its scale.
+        skipped = 0 if gradient_is_finite(norm) else self._skipped.get(network, 0) + 1
+        if skipped > (MAX_SKIPPED if self.config.train.precision == "16-mixed" else 0):
             raise self._diverged()
+        self._skipped[network] = skipped
         optimiser.step()
         optimiser.optimizer.zero_grad(set_to_none=True)
         return torch.zeros(()) if norm is None else norm.detach()
@@ -246,19 +252,25 @@ class Trainer:
             )
             if guards.best_step == self.state.step:
                 self._save("best")
-            if verdict == "roll back":
+            if verdict != "continue":
                 self._roll_back()
-        if not span.phase.unlabelled and self.state.step == span.stop:
+        if not span.phase.unlabelled and self.state.step == span.stop and self._learns_unlabelled():
             self._save("supervised")
         self._save("last")
         return verdict
 
-    def _validate(self) -> Look:
+    def _learns_unlabelled(self) -> bool:
+        return any(phase.unlabelled for phase in self.config.train.phases)
+
+    def _shared_look(self) -> Look:
+        """Only one process looks, so that all of them act on the same figures."""
         found: Look | None = None
         if self.fabric.is_global_zero:
             found = look(self.state.networks, self.pools.validation, self.config.schema_, self.config.train)
-        # Only one process looks, so that all of them act on the same figures.
-        shared = cast("Look", self.fabric.broadcast(found))
+        return cast("Look", self.fabric.broadcast(found))
+
+    def _validate(self) -> Look:
+        shared = self._shared_look()
         self.last_look, self.state.figures = shared, shared.figures()
         if self.watch is not None:
             values = {**shared.figures(), "gauges": shared.gauges}
@@ -279,9 +291,8 @@ class Trainer:
         """Decide which weights stand for the run, and write them as ``final``."""
         guards = self.state.guards
         last, before = guards.last_iou, guards.supervised_iou
-        unlabelled = any(phase.unlabelled for phase in self.config.train.phases)
         supervised = checkpoints(self.folder, "supervised")
-        undo = guards.config.enabled and unlabelled and bool(supervised)
+        undo = guards.config.enabled and self._learns_unlabelled() and bool(supervised)
         if undo and last is not None and before is not None and last < before:
             guards.events.append(
                 f"step {total}: unlabelled tiles lowered validation IoU ({before:.3f} to {last:.3f}): "
@@ -290,7 +301,13 @@ class Trainer:
             logger.warning(guards.events[-1])
             self.state.load_networks(supervised[-1])
             self._validate()
+        elif len(self.pools.validation) and not self._looked_at_these_weights():
+            self.last_look = self._shared_look()
         self._save("final")
+
+    def _looked_at_these_weights(self) -> bool:
+        """False after a last rollback, and in a process that resumed after the last step."""
+        return self.last_look is not None and self.last_look.figures() == self.state.figures
 
     def _save(self, kind: str) -> None:
         if self.fabric.is_global_zero:

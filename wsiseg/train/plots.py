@@ -8,9 +8,30 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from wsiseg.classes import ClassSchema
 from wsiseg.files import atomic_path
+from wsiseg.train.gauges import Look
+from wsiseg.train.watch import read_metrics
+
+EXAMPLES_FILE = "examples.png"
+
+
+def draw_results(folder: Path, schema: ClassSchema, seen: Look | None) -> None:
+    """Every picture of a finished run.
+
+    Args:
+        folder: The run folder, with ``metrics.jsonl``.
+        schema: The classes.
+        seen: The last look at validation tiles; None without validation.
+    """
+    lines = read_metrics(folder)
+    plot_curves(lines, folder / "curves.png")
+    if seen is not None:
+        plot_gauges(lines, folder / "gauges.png")
+        plot_confusion(seen.scores.matrix, seen.scores.names, folder / "confusion.png")
+        plot_examples(schema, seen.examples, folder / EXAMPLES_FILE)
 
 
 def plot_curves(lines: Sequence[Mapping[str, Any]], target: Path) -> None:
@@ -34,6 +55,55 @@ def plot_curves(lines: Sequence[Mapping[str, Any]], target: Path) -> None:
         _draw(axes[2], rows, {name: name}, "validation IoU")
     _draw(axes[2], validation, {"mean_iou": "mean"}, "validation IoU", style="k-")
     axes[2].set_ylim(0, 1)
+    _save(figure, target)
+
+
+def plot_gauges(lines: Sequence[Mapping[str, Any]], target: Path) -> None:
+    """What the discriminator makes of annotations and predictions, and how sure the segmentor is."""
+    figure = Figure(figsize=(12, 3.6), layout="constrained")
+    axes = figure.subplots(1, 3)
+    gauges = [_flat(line, "gauges") for line in lines if line["kind"] == "validation"]
+    scores = {
+        "d_real": "annotation",
+        "d_soft": "prediction, probabilities",
+        "d_argmax": "prediction, classes",
+        "d_other": "another tile's annotation",
+    }
+    _draw(axes[0], gauges, scores, "mean score of the discriminator", style=".-")
+    sureness = {"entropy": "entropy", "ece": "calibration error"}
+    _draw(axes[1], gauges, sureness, "how sure, how rightly", style=".-")
+    ratios = [name for name in (gauges[-1] if gauges else {}) if name.startswith("area_ratio/")]
+    names = {name: name.removeprefix("area_ratio/") for name in ratios}
+    _draw(axes[2], gauges, names, "predicted area over true area", style=".-")
+    _save(figure, target)
+
+
+def plot_examples(schema: ClassSchema, examples: Mapping[str, NDArray[Any]], target: Path) -> None:
+    """Validation tiles, one a row: image, truth, prediction and the discriminator's map, if there is one.
+
+    Args:
+        schema: The classes, for their colours.
+        examples: As in ``wsiseg.train.gauges.Look``.
+        target: The PNG.
+    """
+    columns: dict[str, NDArray[Any]] = {
+        "image": examples["image"],
+        "truth": schema.palette[examples["truth"]],
+        "prediction": schema.palette[examples["prediction"]],
+    }
+    if "d_map" in examples:
+        columns["discriminator"] = examples["d_map"]
+    rows = len(examples["image"])
+    figure = Figure(figsize=(2.6 * len(columns), 2.6 * rows + 0.3), layout="constrained")
+    grid = figure.subplots(rows, len(columns), squeeze=False)
+    for (row, column), axes in np.ndenumerate(grid):
+        name, pictures = list(columns.items())[column]
+        axes.imshow(pictures[row], vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
+        # The frame stays: a white label map on a white page would have no edge.
+        axes.set_xticks([])
+        axes.set_yticks([])
+        if row == 0:
+            axes.set_title(name)
     _save(figure, target)
 
 

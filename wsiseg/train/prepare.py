@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -103,13 +103,16 @@ def resolve(config: Config, stores: Sequence[Store], *, on_gpu: bool) -> Config:
             )
     _check_sizes(config.train, first.tile_px)
     classes = tuple(ClassConfig.model_validate(entry) for entry in first.schema.to_json())
-    segmentor = resolve_segmentor(config.train.segmentor, on_gpu=on_gpu)
-    steps = resolve_steps(config.train, on_gpu=on_gpu)
+    resolved = {
+        "segmentor": resolve_segmentor(config.train.segmentor, on_gpu=on_gpu),
+        "steps": resolve_steps(config.train, on_gpu=on_gpu),
+        "precision": resolve_precision(config.train, on_gpu=on_gpu),
+    }
     return config.model_copy(
         update={
             "classes": config.classes if "classes" in config.model_fields_set else classes,
             "tiling": config.tiling.model_copy(update={"mpp": first.mpp, "tile_px": first.tile_px}),
-            "train": config.train.model_copy(update={"segmentor": segmentor, "steps": steps}),
+            "train": config.train.model_copy(update=resolved),
         }
     )
 
@@ -162,21 +165,42 @@ def _on_gpu(device: Device) -> bool:
     return device != "cpu" and torch.cuda.is_available()
 
 
+def process_counts(environment: Mapping[str, str]) -> tuple[int, int]:
+    """How many processes torchrun or SLURM's srun has started: in all, and on each machine."""
+    if "WORLD_SIZE" in environment:
+        world = int(environment["WORLD_SIZE"])
+        return world, int(environment.get("LOCAL_WORLD_SIZE", world))
+    # Of the step, not of the job: inside a batch script without srun there is one process.
+    world = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
+    return world, max(1, world // int(environment.get("SLURM_STEP_NUM_NODES", "1")))
+
+
+def resolve_precision(config: TrainConfig, *, on_gpu: bool) -> Literal["32-true", "bf16-mixed", "16-mixed"]:
+    """The precision, with ``auto`` replaced.
+
+    Raises:
+        ConfigError: 16-mixed without a GPU: its loss scaling is for GPUs.
+    """
+    if config.precision == "auto":
+        return "bf16-mixed" if _has_bf16(on_gpu=on_gpu) else "32-true"
+    if config.precision == "16-mixed" and not on_gpu:
+        raise ConfigError(
+            "train.precision", found="16-mixed on a CPU", expected="32-true, bf16-mixed or auto without a GPU"
+        )
+    return config.precision
+
+
 def start_fabric(config: TrainConfig, *, on_gpu: bool) -> Fabric:
     """Fabric on this machine; under torchrun or SLURM, over all processes that were started."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
+    world, local = process_counts(os.environ)
     # Fabric announces its choices; a run says them in its own words.
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
-    precision = config.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if _has_bf16(on_gpu=on_gpu) else "32-true"
     fabric = Fabric(
         accelerator="cuda" if on_gpu else "cpu",
         devices=local,
         num_nodes=max(1, world // local),
         strategy="ddp" if world > 1 else "auto",
-        precision=precision,
+        precision=resolve_precision(config, on_gpu=on_gpu),
     )
     fabric.launch()
     return fabric

@@ -1,32 +1,42 @@
 """A run from its folder's point of view: begin, resume, finish."""
 
-import json
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
-
-from lightning_fabric import Fabric
+from typing import Any
 
 from wsiseg.config.root import Config
 from wsiseg.config.yaml_io import load_config, save_config
-from wsiseg.errors import CheckpointFormatError, CheckpointNotFoundError, ConfigError, TrainingDataError
+from wsiseg.errors import TrainingDataError
 from wsiseg.files import write_json
-from wsiseg.model.checkpoint import checkpoints
+from wsiseg.model.checkpoint import checkpoints, load_trained
 from wsiseg.outcome import Outcome, write_report
 from wsiseg.progress import Progress
+from wsiseg.train.baseline import (
+    BASELINE_FOLDER,
+    BaselineProgress,
+    labels_alone,
+    needs_baseline,
+    twin_config,
+)
+from wsiseg.train.compare import Comparison, compare, count_tiles
 from wsiseg.train.data import Pools
 from wsiseg.train.loop import Trainer
-from wsiseg.train.plots import plot_confusion, plot_curves
+from wsiseg.train.plots import draw_results
 from wsiseg.train.prepare import Device, Prepared, prepare
-from wsiseg.train.watch import read_metrics
+from wsiseg.train.runfolder import (
+    CONFIG_FILE,
+    INPUTS_FILE,
+    describe_inputs,
+    is_finished,
+    new_folder,
+    newest_unfinished,
+    read_inputs,
+)
 
 logger = logging.getLogger(__name__)
-
-CONFIG_FILE = "config.yaml"
-INPUTS_FILE = "inputs.json"
 
 
 @dataclass(frozen=True)
@@ -38,14 +48,18 @@ class RunResult:
         outcomes: One a slide, with its part in the run.
         figures: Validation figures of the final weights; empty without validation.
         notices: What the user should know, in words.
+        comparison: With the supervised twin, where one was trained and there are validation tiles.
         unlabelled_helped: In words; ``not measured`` unless a baseline was run.
+        leads: Whether this process speaks for the run; false in all but the first of several.
     """
 
     folder: Path
     outcomes: list[Outcome]
     figures: Mapping[str, Any]
     notices: list[str] = field(default_factory=list)
+    comparison: Comparison | None = None
     unlabelled_helped: str = "not measured (no supervised baseline was run beside it)"
+    leads: bool = True
 
 
 def begin_run(
@@ -75,11 +89,11 @@ def begin_run(
         TrainingDivergedError: A loss or gradient stopped being finite.
     """
     prepared = prepare(config, tiles, device, patients)
-    folder = _new_folder(folder, prepared.fabric)
+    folder = new_folder(folder, prepared.fabric)
     if prepared.fabric.is_global_zero:
         save_config(prepared.config, folder / CONFIG_FILE)
-        write_json(folder / INPUTS_FILE, _inputs(tiles, patients, prepared.pools))
-    return _train(prepared, folder, workers, progress, None)
+        write_json(folder / INPUTS_FILE, describe_inputs(tiles, patients, prepared.pools))
+    return _Run(prepared, folder, workers, resume=False).train(progress)
 
 
 def resume_run(
@@ -98,73 +112,104 @@ def resume_run(
         TrainingDataError: The tiles are not those of the run.
     """
     folder = newest_unfinished() if folder is None else folder
-    if not (folder / INPUTS_FILE).is_file():
-        raise CheckpointNotFoundError(f"{folder} is not a run that can be resumed")
-    if checkpoints(folder, "final"):
-        raise CheckpointNotFoundError(f"{folder} is finished", remedy="Begin a new run without --resume")
-    inputs = _read_inputs(folder)
-    patients = inputs["patients"] and Path(inputs["patients"])
-    config = load_config(folder / CONFIG_FILE)
-    prepared = prepare(config, Path(inputs["tiles"]), device, patients or None)
-    if _inputs(Path(inputs["tiles"]), patients or None, prepared.pools) != inputs:
+    inputs = read_inputs(folder)
+    patients = Path(inputs["patients"]) if inputs["patients"] else None
+    tiles = Path(inputs["tiles"])
+    prepared = prepare(load_config(folder / CONFIG_FILE), tiles, device, patients)
+    if describe_inputs(tiles, patients, prepared.pools) != inputs:
         raise TrainingDataError(
-            f"the tiles in {inputs['tiles']} are not those that {folder} began with",
+            f"the tiles in {tiles} are not those that {folder} began with",
             remedy="Begin a new run, or bring the tiles back",
         )
-    return _train(prepared, folder, workers, progress, checkpoints(folder, "last"))
+    return _Run(prepared, folder, workers, resume=True).train(progress)
 
 
-def newest_unfinished(runs: Path = Path("runs")) -> Path:
-    """The unfinished run folder that was begun last.
+@dataclass(frozen=True)
+class _Run:
+    """A run under way: the twin first, where one was asked for, then the run itself."""
 
-    Raises:
-        CheckpointNotFoundError: There is none.
-    """
-    begun = [file for file in runs.glob(f"*/{INPUTS_FILE}") if not checkpoints(file.parent, "final")]
-    if not begun:
-        raise CheckpointNotFoundError(
-            f"no unfinished run in {runs}", remedy="Begin one without --resume, or name one with --out"
+    prepared: Prepared
+    folder: Path
+    workers: int
+    resume: bool
+
+    def train(self, progress: Progress) -> RunResult:
+        begun = time.monotonic()
+        for notice in self.prepared.notices:
+            logger.warning(notice)
+        config, pools = self.prepared.config, self.prepared.pools
+        paired = needs_baseline(config.train)
+        if paired:
+            self._train_twin(BaselineProgress(progress))
+        trainer = self._fit(config, pools, self.folder, progress)
+        found = self._compare(trainer) if paired else None
+        result = RunResult(
+            folder=self.folder,
+            outcomes=_outcomes(pools),
+            figures=trainer.state.figures,
+            notices=[*self.prepared.notices, *trainer.state.guards.events],
+            comparison=found,
+            unlabelled_helped=_in_words(config, pools, found),
+            leads=self.prepared.fabric.is_global_zero,
         )
-    return max(begun, key=lambda file: (file.stat().st_mtime_ns, file.parent.name)).parent
+        if result.leads:
+            _write_results(result, trainer, time.monotonic() - begun)
+        return result
+
+    def _train_twin(self, progress: Progress) -> None:
+        folder = self.folder / BASELINE_FOLDER
+        if is_finished(folder):
+            return
+        begun = time.monotonic()
+        config, pools = twin_config(self.prepared.config), labels_alone(self.prepared.pools)
+        if self.prepared.fabric.is_global_zero:
+            save_config(config, folder / CONFIG_FILE)
+        trainer = self._fit(config, pools, folder, progress)
+        result = RunResult(
+            folder,
+            _outcomes(pools),
+            trainer.state.figures,
+            unlabelled_helped="not measured (this is the supervised baseline)",
+        )
+        if self.prepared.fabric.is_global_zero:
+            _write_results(result, trainer, time.monotonic() - begun)
+        # All processes must see the finished twin before any of them goes on.
+        self.prepared.fabric.barrier()
+
+    def _fit(self, config: Config, pools: Pools, folder: Path, progress: Progress) -> Trainer:
+        fabric = self.prepared.fabric
+        trainer = Trainer(config, pools, fabric, folder=folder, progress=progress, workers=self.workers)
+        if self.resume and (kept := checkpoints(folder, "last")):
+            trainer.resume(kept[-1])
+        trainer.fit()
+        return trainer
+
+    def _compare(self, trainer: Trainer) -> Comparison | None:
+        """The run and its twin, as they will predict, on the validation tiles."""
+        config, pool, fabric = trainer.config, self.prepared.pools.validation, self.prepared.fabric
+        if not len(pool) or not fabric.is_global_zero:
+            return None
+        twin = load_trained(self.folder / BASELINE_FOLDER, fabric.device)
+        run_NKK, twin_NKK = (
+            count_tiles(segmentor, pool, config.schema_, config.train, fabric)
+            for segmentor in (trainer.state.networks.ema.teacher, twin.segmentor)
+        )
+        return compare(run_NKK, twin_NKK, pool.places[:, 0], config.schema_, seed=config.train.seed)
 
 
-def _train(
-    prepared: Prepared,
-    folder: Path,
-    workers: int,
-    progress: Progress,
-    resume: Sequence[Path] | None,
-) -> RunResult:
-    begun = time.monotonic()
-    for notice in prepared.notices:
-        logger.warning(notice)
-    trainer = Trainer(
-        prepared.config,
-        prepared.pools,
-        prepared.fabric,
-        folder=folder,
-        progress=progress,
-        workers=workers,
-    )
-    if resume:
-        trainer.resume(resume[-1])
-    trainer.fit()
-    result = RunResult(
-        folder=folder,
-        outcomes=_outcomes(prepared.pools),
-        figures=trainer.state.figures,
-        notices=[*prepared.notices, *trainer.state.guards.events],
-    )
-    if prepared.fabric.is_global_zero:
-        _write_results(result, trainer, time.monotonic() - begun)
-    return result
+def _in_words(config: Config, pools: Pools, found: Comparison | None) -> str:
+    if found is not None:
+        return found.in_words()
+    reason = "no supervised baseline was run beside it"
+    if not any(phase.unlabelled for phase in config.train.phases):
+        reason = "no phase learned from unlabelled tiles"
+    elif config.train.baseline and not len(pools.validation):
+        reason = "no slide was left to validate on"
+    return f"not measured ({reason})"
 
 
 def _write_results(result: RunResult, trainer: Trainer, seconds: float) -> None:
-    plot_curves(read_metrics(result.folder), result.folder / "curves.png")
-    if trainer.last_look is not None:
-        scores = trainer.last_look.scores
-        plot_confusion(scores.matrix, scores.names, result.folder / "confusion.png")
+    draw_results(result.folder, trainer.config.schema_, trainer.last_look)
     config = trainer.config.train
     write_report(
         result.folder,
@@ -174,8 +219,10 @@ def _write_results(result: RunResult, trainer: Trainer, seconds: float) -> None:
         encoder=config.segmentor.encoder,
         encoder_weights=config.segmentor.weights,
         device=str(trainer.fabric.device),
+        precision=config.precision,
         validation=dict(result.figures),
         unlabelled_helped=result.unlabelled_helped,
+        baseline=None if result.comparison is None else result.comparison.to_json(),
         notices=result.notices,
         seconds=round(seconds, 1),
     )
@@ -183,58 +230,10 @@ def _write_results(result: RunResult, trainer: Trainer, seconds: float) -> None:
 
 def _outcomes(pools: Pools) -> list[Outcome]:
     found: dict[str, Outcome] = {}
-    for part in ("labelled", "unlabelled", "validation"):
+    parts = {"labelled": pools.labelled, "unlabelled": pools.unlabelled, "validation": pools.validation}
+    for part, pool in parts.items():
         for name in pools.slides[part]:
             outcome = found.setdefault(name, Outcome(name))
-            pool = {
-                "labelled": pools.labelled,
-                "unlabelled": pools.unlabelled,
-                "validation": pools.validation,
-            }[part]
             own = [pool.stores[s].name == name for s in pool.places[:, 0].tolist()]
             outcome.counts[f"{part}_tiles"] = sum(own)
     return [found[name] for name in sorted(found)]
-
-
-def _new_folder(folder: Path | None, fabric: Fabric) -> Path:
-    if fabric.is_global_zero:
-        folder = _next_folder(Path("runs")) if folder is None else folder
-        if (folder / INPUTS_FILE).exists():
-            raise ConfigError(
-                f"{folder} holds a run already", remedy="Continue it with --resume, or name another --out"
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-    return Path(cast("Path", fabric.broadcast(folder)))
-
-
-def _next_folder(runs: Path) -> Path:
-    """``runs/run-001`` and on: one more than the highest there, claimed by creating it."""
-    runs.mkdir(parents=True, exist_ok=True)
-    numbers = [int(p.name[4:]) for p in runs.glob("run-*") if p.name[4:].isdecimal()]
-    number = max(numbers, default=0) + 1
-    while True:
-        folder = runs / f"run-{number:03d}"
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            number += 1
-        else:
-            return folder
-
-
-def _inputs(tiles: Path, patients: Path | None, pools: Pools) -> dict[str, Any]:
-    stores = pools.labelled.stores
-    return {
-        "tiles": str(tiles.resolve()),
-        "patients": None if patients is None else str(patients.resolve()),
-        "stores": {store.name: [store.slide_fingerprint, len(store)] for store in stores},
-        "slides": pools.slides,
-    }
-
-
-def _read_inputs(folder: Path) -> dict[str, Any]:
-    try:
-        inputs: dict[str, Any] = json.loads((folder / INPUTS_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as err:
-        raise CheckpointFormatError(f"{folder / INPUTS_FILE} cannot be read ({err})") from err
-    return inputs

@@ -77,10 +77,14 @@ def lr_factor(config: OptimiserConfig, step: int, start: int, stop: int) -> floa
 
 
 def validation_steps(plan: Sequence[Span], validations: int) -> list[int]:
-    """Steps after which to validate: evenly spread, and at the end of every phase."""
+    """Steps after which to validate: evenly spread, at the end of every phase, and as a phase wants it."""
     steps = plan[-1].stop
-    even = {round(steps * n / validations) for n in range(1, validations + 1)}
-    return sorted((even | {span.stop for span in plan}) - {0})
+    found = {round(steps * n / validations) for n in range(1, validations + 1)} - {0}
+    for span in plan:
+        if (every := span.phase.validate_every) is not None:
+            found = {step for step in found if not span.start < step <= span.stop}
+            found |= set(range(span.start + every, span.stop, every))
+    return sorted(found | {span.stop for span in plan})
 
 
 def without_unlabelled(phases: Sequence[PhaseConfig]) -> tuple[PhaseConfig, ...]:

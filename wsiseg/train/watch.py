@@ -35,18 +35,21 @@ class Watch:
         line = {"step": step, "kind": kind, **values}
         with as_output_error(self._file), self._file.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
-        for name, value in _numbers(values):
-            self._board.add_scalar(f"{kind}/{name}", value, step)
+        with as_output_error(self._file):
+            for name, value in _numbers(values):
+                self._board.add_scalar(f"{kind}/{name}", value, step)
 
     def pictures(self, step: int, schema: ClassSchema, examples: Mapping[str, NDArray[Any]]) -> None:
         """Show validation tiles: image, truth, prediction and the discriminator's map, if there is one."""
         if examples:
             picture = side_by_side(schema, examples)
-            self._board.add_image("validation", picture, step, dataformats="HWC")
+            with as_output_error(self._file):
+                self._board.add_image("validation", picture, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flush everything."""
-        self._board.close()
+        with as_output_error(self._file):
+            self._board.close()
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:

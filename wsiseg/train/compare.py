@@ -1,0 +1,176 @@
+"""Did unlabelled tiles help? Two trained segmentors on the same validation tiles."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch import nn
+
+from wsiseg.classes import ClassSchema
+from wsiseg.config.training import TrainConfig
+from wsiseg.metrics import confusion
+from wsiseg.train.data import Pool
+from wsiseg.train.gauges import pool_batches
+
+DRAWS = 2000
+"""Samples of the bootstrap."""
+
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run beside its supervised twin, paired tile by tile.
+
+    Attributes:
+        iou: Mean IoU of the run, and of the twin, over the classes that the truth shows.
+        classes: The same for each of those classes.
+        interval: 95 % interval of the difference, run less twin.
+        tiles: Number of validation tiles.
+        slides: Number of slides that they come from.
+    """
+
+    iou: tuple[float, float]
+    classes: dict[str, tuple[float, float]]
+    interval: tuple[float, float]
+    tiles: int
+    slides: int
+
+    @property
+    def difference(self) -> float:
+        """Mean IoU of the run less that of the twin."""
+        return self.iou[0] - self.iou[1]
+
+    def in_words(self) -> str:
+        """The answer for a summary; a gain only where the interval leaves no doubt of its sign."""
+        low, high = self.interval
+        verdict = "yes" if low > 0 else "no, they did harm" if high < 0 else "no measurable gain"
+        where = "on these slides" if self.slides > 1 else "on this slide"
+        tiles = f"{self.tiles} tile{'s' * (self.tiles != 1)} of {self.slides} validation slides"
+        if self.slides == 1:
+            tiles = f"{tiles[:-1]} only: nothing is known of other slides"
+        return (
+            f"{verdict if verdict.startswith('no m') else f'{verdict}, {where}'}: mean IoU "
+            f"{self.iou[0]:.3f} with them, {self.iou[1]:.3f} without ({self.difference:+.3f}, 95 % interval "
+            f"{low:+.3f} to {high:+.3f}; {tiles})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, as in ``report.json``."""
+        pair = {
+            "run": _plain(self.iou[0]),
+            "baseline": _plain(self.iou[1]),
+            "difference": _plain(self.difference),
+        }
+        each = {
+            name: {"run": _plain(run), "baseline": _plain(twin)} for name, (run, twin) in self.classes.items()
+        }
+        interval = [_plain(value) for value in self.interval]
+        return {
+            "mean_iou": {**pair, "interval_95": interval},
+            "classes": each,
+            "tiles": self.tiles,
+            "slides": self.slides,
+        }
+
+
+def count_tiles(
+    segmentor: nn.Module, pool: Pool, schema: ClassSchema, config: TrainConfig, fabric: Fabric
+) -> NDArray[np.int64]:
+    """The confusion matrix of each tile of a pool, ``(n, K, K)``, row the true class.
+
+    Args:
+        segmentor: In evaluation mode, on Fabric's device.
+        pool: Labelled tiles.
+        schema: Their classes.
+        config: Normalisation and size of a batch.
+        fabric: Device and precision.
+    """
+    found: list[NDArray[np.int64]] = []
+    for _, image_NCHW, label_NHW in pool_batches(pool, config, fabric.device):
+        with torch.no_grad(), fabric.autocast():
+            predicted_NHW = segmentor(image_NCHW).argmax(dim=1).to(torch.uint8)
+        pairs = zip(label_NHW.cpu().numpy(), predicted_NHW.cpu().numpy(), strict=True)
+        found += [confusion(truth, predicted, len(schema)) for truth, predicted in pairs]
+    return np.stack(found)
+
+
+def compare(
+    run_NKK: NDArray[np.int64],
+    twin_NKK: NDArray[np.int64],
+    slide_N: NDArray[np.int64],
+    schema: ClassSchema,
+    *,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two segmentors by their confusion matrices on the same tiles.
+
+    The interval is that of a percentile bootstrap of the paired difference: slides are drawn with
+    replacement, then tiles within each; with one slide, tiles alone. Classes that the truth of a sample
+    does not show count for neither side. Source: Davison and Hinkley, Bootstrap Methods and their
+    Application (1997), section 3.8.
+
+    Args:
+        run_NKK: Of the run, one matrix a tile.
+        twin_NKK: Of the twin.
+        slide_N: Which slide each tile is from.
+        schema: The classes.
+        seed: Of the drawing.
+    """
+    weights = _draw_weights(slide_N, np.random.default_rng(seed))
+    differences = _mean_iou(_pool(weights, run_NKK)) - _mean_iou(_pool(weights, twin_NKK))
+    low, high = np.nanquantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    run_KK, twin_KK = run_NKK.sum(axis=0), twin_NKK.sum(axis=0)
+    run_K, twin_K = _iou(run_KK[None])[0], _iou(twin_KK[None])[0]
+    return Comparison(
+        iou=(float(_mean_iou(run_KK[None])[0]), float(_mean_iou(twin_KK[None])[0])),
+        classes={
+            name: (float(run_K[k]), float(twin_K[k]))
+            for k, name in enumerate(schema.names)
+            if not np.isnan(run_K[k])
+        },
+        interval=(float(low), float(high)),
+        tiles=len(slide_N),
+        slides=len(np.unique(slide_N)),
+    )
+
+
+def _draw_weights(slide_N: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """How often each tile comes up in each sample, ``(DRAWS, n)``."""
+    slides = np.unique(slide_N)
+    times = rng.multinomial(len(slides), np.full(len(slides), 1 / len(slides)), size=DRAWS)
+    weights = np.zeros((DRAWS, len(slide_N)), dtype=np.int64)
+    for s, slide in enumerate(slides):
+        own = np.flatnonzero(slide_N == slide)
+        # A slide drawn c times gives c independent samples of its tiles; together one multinomial.
+        weights[:, own] = rng.multinomial(times[:, s] * len(own), np.full(len(own), 1 / len(own)))
+    return weights
+
+
+def _pool(weights: NDArray[np.int64], tiles_NKK: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The matrix of each sample, ``(DRAWS, K, K)``."""
+    n, classes = tiles_NKK.shape[:2]
+    pooled = weights.astype(np.float64) @ tiles_NKK.reshape(n, -1).astype(np.float64)
+    return pooled.reshape(-1, classes, classes)
+
+
+def _iou(matrices: NDArray[Any]) -> NDArray[np.float64]:
+    """IoU of ``(d, K, K)`` matrices, ``(d, K)``; NaN for a class that the truth does not show."""
+    hits = np.diagonal(matrices, axis1=1, axis2=2).astype(np.float64)
+    true = matrices.sum(axis=2)
+    union = true + matrices.sum(axis=1) - hits
+    nothing = np.full(hits.shape, np.nan)
+    return np.asarray(np.divide(hits, union, out=nothing, where=true > 0))
+
+
+def _mean_iou(matrices: NDArray[Any]) -> NDArray[np.float64]:
+    iou = _iou(matrices)
+    shown = np.maximum((~np.isnan(iou)).sum(axis=1), 1)
+    return np.asarray(np.nansum(iou, axis=1) / shown)
+
+
+def _plain(value: float) -> float:
+    return round(value, 6)
