@@ -24,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,9 @@ from wsiseg.classes import default_schema
 from wsiseg.config import PredictConfig
 from wsiseg.geometry import TileGrid
 from wsiseg.infer.pipeline import ModelCard, Settings, predict_slide
-from wsiseg.infer.stitcher import build_stitcher
+from wsiseg.infer.stitcher import Planes, build_stitcher
 from wsiseg.infer.tiles import TileSource, predict_tiles
-from wsiseg.infer.workfolder import WorkFolder
+from wsiseg.infer.workfolder import Work, WorkFolder
 from wsiseg.slide import Slide
 
 TILE_PX, OVERLAP, BATCH = 512, 0.25, 4
@@ -129,12 +130,14 @@ def run_stitch(slide: Slide, predictor: Any, folder: Path) -> Callable[[], objec
     def work() -> None:
         grid = grid_of(slide)
         source = TileSource(slide, slide.frame(0.5), grid, np.ones(len(grid), dtype=bool))
-        stitcher = build_stitcher("window", grid, 4)
-        masks = WorkFolder.open(folder / "work.partial", "key", grid.size_gr)
-        for predicted in predict_tiles(source, predictor, batch_size=BATCH):
-            stitcher.add(predicted.tile, predicted.probabilities_KTT)
-            if predicted.tile.column == grid.columns - 1:
-                masks.add(stitcher.finish(predicted.tile.row), 0)
+        planes = Planes(4)
+        made = WorkFolder.open(folder / "work.partial", Work("slide", "key", grid.size_gr, planes))
+        with closing(build_stitcher("window", grid, planes, folder)) as stitcher:
+            for predicted in predict_tiles(source, [predictor], batch_size=BATCH):
+                for part in stitcher.add(predicted.tile, predicted.planes_CTT):
+                    made.masks.write(part)
+                if predicted.tile.column == grid.columns - 1:
+                    made.finish_band(0)
 
     return work
 

@@ -2,10 +2,10 @@
 
     python benchmarks/what_happens.py [--data FOLDER]
 
-The folder (default: ``WSISEG_DATA``, or ``../shared/data``) holds ``slides/``, ``broken/``, ``kidney-pas/`` and
-``annotations/``. Slides go through ``wsiseg info`` and ``wsiseg tile`` with default options, each in a process
-of its own, annotation files through ``wsiseg check``; nothing is written beside the files. The last column is
-what a user reads: the result, or the whole error.
+The folder (default: ``WSISEG_DATA``, or ``../shared/data``) holds ``slides/``, ``broken/``, ``kidney-pas/``
+and ``annotations/``. Slides go through ``wsiseg info`` and ``wsiseg tile`` with default options, each in a
+process of its own, annotation files through ``wsiseg check``; nothing is written beside the files. The last
+column is what a user reads: the result, or the whole error.
 """
 
 import argparse

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsiseg import __version__
-from wsiseg.errors import ConfigError, OutputError, WsisegError
+from wsiseg.errors import CheckpointError, ConfigError, OutputError, WsisegError
 from wsiseg.files import write_json
 
 Status = Literal["ok", "failed", "skipped"]
@@ -42,15 +42,15 @@ class Outcome:
 def recording(slide: str, outcomes: list[Outcome]) -> Iterator[Outcome]:
     """Time the work on one slide and record its outcome; our own errors become ``failed``.
 
-    A batch goes on after a bad slide and never hides it. A wrong configuration would fail every slide
-    alike, so ``ConfigError`` passes through, as do errors that are not ours.
+    A batch goes on after a bad slide and never hides it. A wrong configuration or a damaged model
+    would fail every slide alike, so these errors pass through, as do those that are not ours.
     """
     outcome = Outcome(slide)
     outcomes.append(outcome)
     begun = time.monotonic()
     try:
         yield outcome
-    except ConfigError:
+    except (ConfigError, CheckpointError):
         raise
     except WsisegError as err:
         outcome.status, outcome.reason = "failed", str(err)

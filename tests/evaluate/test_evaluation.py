@@ -18,7 +18,7 @@ from wsiseg.errors import AnnotationParseError, ConfigError, SlideOpenError, Unk
 from wsiseg.evaluate import Case, evaluate, to_json
 from wsiseg.evaluate.inputs import RECORD_SUFFIX
 from wsiseg.geometry import Box
-from wsiseg.infer.export import RECORD_SUFFIX as WRITTEN_SUFFIX
+from wsiseg.infer.naming import RECORD_SUFFIX as WRITTEN_SUFFIX
 from wsiseg.progress import NullProgress
 from wsiseg.raster import ShapePainter
 
@@ -255,3 +255,13 @@ def test_real_outlines_against_themselves(shared_data: Path) -> None:
     found = judge(Case(folder / "aidpath-a.svs", truth, truth), config=config)
     assert math.isclose(found.scores.mean["iou"], 1.0)
     assert found.objects["glomerulus"].counts.matched == 3
+
+
+def test_a_zipped_prediction_is_read_with_its_record(slide, write) -> None:
+    truth = write(TRUTH)
+    prediction = write(TRUTH, "prediction.geojson.gz")
+    assert prediction.read_bytes()[:2] == b"\x1f\x8b"
+    record(prediction.with_name("prediction.geojson"), default_schema(), 1.0)
+    found = judge(Case(slide, truth, prediction))
+    assert found.mpp == 1.0
+    assert found.objects["podocyte"].counts.f1 == 1.0

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from wsiseg.geometry import Box
-from wsiseg.infer import measure
+from wsiseg.infer import polygons as module
 from wsiseg.infer.measure import means, perimeters
 from wsiseg.raster import ShapePainter
 from wsiseg.tilestore import MaskStore
@@ -30,7 +30,7 @@ def test_means_are_those_of_the_pixels(store, seed, share, strip):
     field = ndimage.uniform_filter(np.random.default_rng(seed).random(values.shape), 3)
     polygons = trace_mask(field < np.quantile(field, share))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measure, "_STRIP_ROWS", strip)
+        patch.setattr(module, "_STRIP_PIXELS", strip * 70)
         found = means(polygons, store)
     box = Box(0, 0, 70, 90)
     expected = [values[ShapePainter([(polygon, 1)]).paint(box) > 0].mean() for polygon in polygons]

@@ -8,7 +8,8 @@ import tifffile
 
 from wsiseg.classes import default_schema
 from wsiseg.geometry import Box
-from wsiseg.infer.ometiff import level_count, write_label_image
+from wsiseg.infer.ometiff import TILE_PX, write_label_image
+from wsiseg.infer.pyramid import level_count
 from wsiseg.labelimage import LabelImage
 from wsiseg.progress import NullProgress
 from wsiseg.slide import Slide
@@ -86,5 +87,5 @@ def test_it_opens_as_a_slide(image):
 
 @pytest.mark.parametrize(("side", "levels"), [(1, 1), (512, 1), (513, 2), (1024, 2), (1025, 3), (2100, 4)])
 def test_smallest_level_fits_a_tile(side, levels):
-    assert level_count(side, 10) == levels == level_count(10, side)
+    assert level_count((side, 10), TILE_PX) == levels == level_count((10, side), TILE_PX)
     assert -(-side // 2 ** (levels - 1)) <= 512

@@ -18,8 +18,8 @@ from wsiseg.classes import ClassSchema, TissueClass
 from wsiseg.config import PredictConfig
 from wsiseg.errors import ConfigError, OutputError, ResolutionError, SlideReadError
 from wsiseg.geometry import Box
+from wsiseg.infer.naming import work_path
 from wsiseg.infer.pipeline import ModelCard, Settings, predict_slide
-from wsiseg.infer.workfolder import work_path
 from wsiseg.raster import ShapePainter
 from wsiseg.slide import Slide
 
@@ -209,7 +209,7 @@ from wsiseg.classes import ClassSchema, TissueClass
 from wsiseg.config import PredictConfig
 from wsiseg.infer.pipeline import Settings, predict_slide
 from wsiseg.slide import Slide
-import wsiseg.infer.pipeline as pipeline
+import wsiseg.infer.publish as publishing
 
 moment, method = sys.argv[4], sys.argv[5]
 calls = 0
@@ -222,10 +222,12 @@ def predictor(images):
     return read_colors(images)
 
 if moment == "moving":
-    def move(paths, out):
-        paths[0].replace(out / paths[0].name)
-        os.kill(os.getpid(), signal.SIGKILL)
-    pipeline.move_into_place = move
+    moves, move = [], publishing._replace
+    def kill(source, target):
+        if len(moves) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        moves.append(move(source, target))
+    publishing._replace = kill
 
 with Slide.open(sys.argv[2]) as slide:
     predict_slide(slide, predictor, MODEL, out=Path(sys.argv[3]),

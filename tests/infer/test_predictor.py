@@ -1,5 +1,6 @@
 """Networks as predictors: probabilities, precision, turning, devices."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,8 +8,16 @@ import pytest
 import torch
 from torch import nn
 
+from wsiseg.config import PredictConfig
+from wsiseg.config.training import DiscriminatorConfig
 from wsiseg.errors import ConfigError
-from wsiseg.infer.predictor import TorchPredictor, build_predictor, choose_device, choose_dtype
+from wsiseg.infer.predictor import (
+    TorchPredictor,
+    build_predictor,
+    choose_device,
+    choose_devices,
+    choose_dtype,
+)
 from wsiseg.infer.turning import DIHEDRAL, FLIPS, TurningPredictor
 from wsiseg.model.normalise import standardise, to_unit
 
@@ -69,7 +78,7 @@ def test_turning_averages_over_all_eight(images):
 
 
 def test_turned_prediction_of_a_turned_tile_is_the_turned_prediction(model, images):
-    predictor = build_predictor(model, CPU, precision="fp32", compiled=False, tta="dihedral")
+    predictor = build_predictor(model, CPU, PredictConfig(precision="fp32", tta="dihedral"))
     straight = predictor(images)
     turned = predictor(np.ascontiguousarray(np.rot90(images, 1, (1, 2))))
     assert np.abs(np.rot90(straight, 1, (2, 3)) - turned).max() < 1e-6
@@ -99,6 +108,65 @@ def test_a_device_that_is_not_there_is_one_clear_error():
     with pytest.raises(ConfigError, match="--device potato"):
         choose_device("potato")
     assert choose_device("cpu") == CPU
+
+
+class Judge(nn.Module):
+    """Answers with what it was shown: where class 0 is, on a grid of half the size where it is coarse."""
+
+    def __init__(self, fake_input, *, coarse=False):
+        super().__init__()
+        self.config = DiscriminatorConfig(fake_input=fake_input)
+        self.coarse = coarse
+
+    def forward(self, image_NCHW, segmentation_NKHW):
+        assert image_NCHW.shape[1] == 3
+        shown = segmentation_NKHW[:, :1]
+        return nn.functional.avg_pool2d(shown, 2) if self.coarse else shown
+
+
+@pytest.mark.parametrize("fake_input", ["argmax", "soft"])
+@pytest.mark.parametrize("coarse", [False, True])
+def test_the_discriminator_sees_what_it_was_trained_on(model, images, fake_input, coarse):
+    model.discriminator = Judge(fake_input, coarse=coarse)
+    plain = TorchPredictor(model, CPU, precision="fp32")(images)
+    found = TorchPredictor(model, CPU, precision="fp32", confidence=True)(images)
+    assert found.shape == (3, 5, 16, 16)
+    assert np.array_equal(found[:, :4], plain)
+    shown = (plain.argmax(axis=1) == 0).astype(np.float32) if fake_input == "argmax" else plain[:, 0]
+    if coarse:
+        shown = shown.reshape(3, 8, 2, 8, 2).mean(axis=(2, 4))
+        # In the middle of the corner, nothing is interpolated.
+        assert found[:, 4, 0, 0] == pytest.approx(1 / (1 + np.exp(-shown[:, 0, 0])), abs=1e-6)
+    else:
+        assert np.abs(found[:, 4] - 1 / (1 + np.exp(-shown))).max() < 1e-6
+
+
+def test_confidence_without_a_discriminator_is_refused(model):
+    model.discriminator = None
+    with pytest.raises(ConfigError, match="no discriminator"):
+        TorchPredictor(model, CPU, confidence=True)
+
+
+def test_confidence_is_turned_back_as_well(model, images):
+    model.discriminator = Judge("soft")
+    config = PredictConfig(precision="fp32", tta="flips", confidence=True)
+    found = build_predictor(model, CPU, config)(images)
+    flipped = build_predictor(model, CPU, config)(np.ascontiguousarray(images[:, :, ::-1]))
+    assert found.shape == (3, 5, 16, 16)
+    assert np.abs(found - flipped[..., ::-1]).max() < 1e-6
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+def test_a_compiled_network_gives_the_same_probabilities(model, images):
+    expected = TorchPredictor(model, CPU, precision="fp32")(images)
+    compiled = build_predictor(model, CPU, PredictConfig(precision="fp32", compile=True))
+    assert np.abs(compiled(images) - expected).max() < 1e-5
+
+
+def test_devices_by_name():
+    assert choose_devices("cpu, cpu") == [CPU, CPU]
+    with pytest.raises(ConfigError, match="devices of one kind"):
+        choose_devices("cpu,meta")
 
 
 @pytest.mark.gpu

@@ -66,3 +66,16 @@ def test_pickles_with_its_mode(tmp_path):
 def test_no_store_there(tmp_path):
     with pytest.raises(StoreFormatError, match="is not a mask store"):
         MaskStore.open(tmp_path / "none")
+
+
+def test_chunks_and_attributes(tmp_path):
+    plain = MaskStore.create(tmp_path / "plain", (30, 20))
+    assert plain.attributes == {}
+    about = {"mpp": 0.5, "classes": ["a", "b"]}
+    store = MaskStore.create(tmp_path / "mask", (30, 20), chunk_px=(16, 4), attributes=about)
+    part = np.arange(600, dtype=np.uint16).reshape(20, 30).astype(np.uint8)
+    store.write(Box(0, 0, 30, 20), part)
+    again = MaskStore.open(tmp_path / "mask")
+    assert again.attributes == about
+    assert np.array_equal(again.read(Box(3, 2, 29, 19)), part[2:19, 3:29])
+    assert sorted(path.name for path in (tmp_path / "mask" / "c").iterdir()) == ["0", "1", "2", "3", "4"]

@@ -41,6 +41,7 @@ def command(
     Truth and prediction may be QuPath GeoJSON, ASAP or ImageScope XML, or DSA JSON; a prediction may also
     be a label mask (.ome.tiff). Counted is the tissue; inside the truth's Region areas only, where it has
     any. For several slides together, repeat --slide, --truth and --prediction in the same order.
+    Where predict has kept its probabilities beside the prediction, their calibration is given as well.
     """
     if not len(slides) == len(truths) == len(predictions):
         raise ConfigError(
@@ -84,6 +85,10 @@ def _print_evaluation(evaluation: "Evaluation", data: dict[str, Any]) -> None:
     stdout.print(_object_table(data))
     for line in _details(data):
         stdout.print(line, soft_wrap=True)
+    if "calibration" in data:
+        stdout.print(_calibration_table(data["calibration"]))
+        error = data["calibration"]["ece"]
+        stdout.print(f"probabilities are off by {error:.3f} on average (ECE)", soft_wrap=True)
     if any(slide.worst for slide in evaluation.slides):
         stdout.print(_worst_table(data))
     for note in evaluation.notes:
@@ -137,6 +142,14 @@ def _object_table(data: dict[str, Any]) -> Table:
 def _add_objects(table: Table, name: str, rule: str, row: dict[str, Any]) -> None:
     figures = [_figure(row[score]) for score in ("precision", "recall", "f1")]
     table.add_row(name, rule, *figures, *(str(row[count]) for count in ("truth", "predicted", "matched")))
+
+
+def _calibration_table(data: dict[str, Any]) -> Table:
+    table = _table("\ncalibration", "probability", "mean", "right", "pixels")
+    for row in data["bins"]:
+        limits = f"{row['from']:.2f}-{row['to']:.2f}"
+        table.add_row(limits, *map(_figure, (row["mean_probability"], row["accuracy"])), str(row["pixels"]))
+    return table
 
 
 def _details(data: dict[str, Any]) -> list[str]:

@@ -8,9 +8,11 @@ import click
 from wsiseg.cli.console import exit_for, print_outcomes, progress_bars, stderr, stdout
 
 if TYPE_CHECKING:
-    from wsiseg.infer.export import Format
+    from wsiseg.config import PredictConfig
+    from wsiseg.infer.naming import Format, Kept
+    from wsiseg.infer.turning import Predictor
 
-FORMATS = ("qupath", "asap", "imagescope", "dsa")
+FORMATS = ("qupath", "asap", "imagescope", "dsa", "ome-zarr")
 
 
 @click.command()
@@ -34,9 +36,16 @@ FORMATS = ("qupath", "asap", "imagescope", "dsa")
     multiple=True,
     default=("qupath", "asap"),
     show_default=True,
-    help="Annotation files to write; may be given several times.",
+    help="Files to write; may be given several times.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1 ...")
+@click.option("--confidence", is_flag=True, help="Ask the discriminator where it is right; keep its map.")
+@click.option("--keep-probabilities", is_flag=True, help="Keep the probabilities of all classes, as zarr.")
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    help="auto, cpu, cuda, cuda:1 ...; several that share the work, joined by commas.",
+)
 @click.option(
     "--workers",
     type=click.IntRange(1, 64),
@@ -60,6 +69,8 @@ def command(
     run: Path | None,
     out: Path,
     formats: "tuple[Format, ...]",
+    confidence: bool,
+    keep_probabilities: bool,
     device: str,
     workers: int,
     mpp_slide: float | None,
@@ -77,34 +88,47 @@ def command(
     Examples:
       wsiseg predict slide.svs
       wsiseg predict slides/*.svs --run runs/run-001 --format imagescope
-      wsiseg predict slide.svs --set predict.stitching=window
+      wsiseg predict slide.svs --set predict.overlap_share=0.5
+      wsiseg predict slide.svs --confidence --device cuda:0,cuda:1
     """
-    from wsiseg.infer.batch import predict_batch, prepare
-    from wsiseg.infer.pipeline import Settings
-    from wsiseg.infer.predictor import choose_device
-    from wsiseg.model.checkpoint import latest_run, load_trained
+    from wsiseg.infer.batch import predict_batch
+    from wsiseg.infer.request import Settings, read_run
+    from wsiseg.model.info import latest_run
 
-    where = choose_device(device)
     run = latest_run() if run is None else run
-    predictor, card, settings = prepare(
-        load_trained(run, where),
-        where,
-        Settings(formats=tuple(dict.fromkeys(formats)), workers=workers, overwrite=overwrite),
-        overrides=overrides,
-        name=str(run),
-    )
+    if confidence:
+        overrides = (*overrides, "predict.confidence=true")
+    card, config = read_run(run, overrides)
+    keep: list[Kept] = ["probabilities"] if keep_probabilities else []
+    keep += ["confidence"] if confidence else []
     with progress_bars() as progress:
         batch = predict_batch(
             slides,
-            predictor,
+            lambda: _load(run, device, config.predict),
             card,
             out=out,
-            settings=settings,
+            settings=Settings(
+                config.predict,
+                config.tissue,
+                formats=tuple(dict.fromkeys(formats)),
+                keep=tuple(keep),
+                workers=workers,
+                overwrite=overwrite,
+            ),
             progress=progress,
             mpp_slide=mpp_slide,
         )
-    stdout.print(f"run: {run}   device: {where}")
+    stdout.print(f"run: {run}")
     print_outcomes(batch.outcomes, batch.report)
     for slide, text in batch.warnings:
         stderr.print(f"wsiseg: {slide}: {text}", style="yellow", soft_wrap=True, markup=False)
     exit_for(batch.outcomes)
+
+
+def _load(run: Path, device: str, config: "PredictConfig") -> "list[Predictor]":
+    """The predictors; torch, which takes seconds to load, is only loaded for slides that are not finished."""
+    from wsiseg.infer.predictor import choose_devices, load_predictors
+
+    devices = choose_devices(device)
+    stderr.print(f"device: {', '.join(map(str, devices))}")
+    return load_predictors(run, devices, config)

@@ -26,6 +26,9 @@ class PredictConfig(Section):
     tta: Literal["none", "flips", "dihedral"] = Field(
         "none", description="Average over 4 flips or all 8 turns and flips of each tile"
     )
+    confidence: bool = Field(
+        False, description="Ask the discriminator how likely each object is right; needs correctness targets"
+    )
     unreadable: Literal["skip", "fail"] = Field(
         "skip", description="What an unreadable region does: background there, counted, or the slide fails"
     )

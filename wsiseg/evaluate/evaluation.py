@@ -12,6 +12,7 @@ from wsiseg.annotation import AnnotationFile
 from wsiseg.classes import ClassSchema
 from wsiseg.config import Config
 from wsiseg.errors import ConfigError
+from wsiseg.evaluate.calibration import CalibrationCounts, find_probabilities, open_probabilities
 from wsiseg.evaluate.inputs import (
     Case,
     Side,
@@ -30,6 +31,7 @@ from wsiseg.geometry import GridFrame
 from wsiseg.metrics import Scores, bootstrap_mean_interval
 from wsiseg.progress import Progress
 from wsiseg.slide import Slide
+from wsiseg.tilestore import MaskStore
 from wsiseg.tissue import find_tissue
 
 _THUMBNAIL_PX = 1600
@@ -84,6 +86,12 @@ class Evaluation:
         }
 
     @cached_property
+    def calibration(self) -> CalibrationCounts | None:
+        """Of all slides whose probabilities were kept; None where none were."""
+        found = [slide.pixels.calibration for slide in self.slides if slide.pixels.calibration is not None]
+        return sum(found[1:], found[0]) if found else None
+
+    @cached_property
     def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
         """Bootstrap intervals over slides of the pixel scores; empty for a single slide."""
         if len(self.slides) < 2:
@@ -121,6 +129,9 @@ def evaluate(
     slides = tuple(judge.judge(case) for case in cases)
     schema, used_mpp = judge.settled
     result = Evaluation(schema, used_mpp, slides, judge.notes)
+    calibrated = [slide.name for slide in slides if slide.pixels.calibration is not None]
+    if 0 < len(calibrated) < len(slides):
+        result.notes.append(f"calibration is that of {', '.join(calibrated)} alone")
     if result.scores.absent:
         absent = ", ".join(result.scores.absent)
         result.notes.append(f"neither in the truth nor in the prediction, so in no mean: {absent}")
@@ -154,7 +165,7 @@ class _Judge:
             frame = slide.frame(mpp)
             truth = annotated_side(read_file(case.truth, slide), schema, frame, self._config)
             with self._prediction(case, prediction, schema, frame) as judged:
-                return self._compare(slide, truth, judged, schema, frame)
+                return self._compare(slide, truth, judged, frame, self._probabilities(case, schema, frame))
 
     def _settle(self, case: Case) -> tuple[ClassSchema, float]:
         """Classes and um/px: the configuration's classes where it names any, else the prediction's own."""
@@ -184,9 +195,21 @@ class _Judge:
         else:
             yield annotated_side(file, schema, frame, self._config)
 
+    def _probabilities(self, case: Case, schema: ClassSchema, frame: GridFrame) -> MaskStore | None:
+        """Those that were kept beside the prediction; a note where they tell nothing here."""
+        path = find_probabilities(case.prediction)
+        if path is None:
+            return None
+        found = open_probabilities(path, schema, frame, origin_of(case.prediction).model)
+        if isinstance(found, str):
+            self.notes.append(f"{path.name}: no calibration, {found}")
+            return None
+        return found
+
     def _compare(
-        self, slide: Slide, truth: Side, prediction: Side, schema: ClassSchema, frame: GridFrame
+        self, slide: Slide, truth: Side, prediction: Side, frame: GridFrame, probabilities: MaskStore | None
     ) -> SlideEvaluation:
+        schema, _ = self.settled
         thumbnail, (down_x, down_y) = slide.thumbnail(_THUMBNAIL_PX)
         resolution, options = slide.resolution, self._config.tissue
         tissue = find_tissue(
@@ -198,7 +221,14 @@ class _Judge:
         if truth.regions:
             self.notes.append(f"{slide.name}: only its {len(truth.regions)} annotated regions count")
         pixels = count_pixels(
-            truth, prediction, tissue, frame, len(schema), progress=self._progress, name=slide.name
+            truth,
+            prediction,
+            tissue,
+            frame,
+            len(schema),
+            progress=self._progress,
+            name=slide.name,
+            probabilities=probabilities,
         )
         return SlideEvaluation(
             name=slide.name,

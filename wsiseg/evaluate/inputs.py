@@ -94,10 +94,12 @@ class Origin:
     Attributes:
         schema: The classes of the model, or None.
         mpp: The um/px that the model worked at, or None.
+        model: Fingerprint of the model, or None.
     """
 
     schema: ClassSchema | None = None
     mpp: float | None = None
+    model: str | None = None
 
 
 def origin_of(prediction: Path) -> Origin:
@@ -118,8 +120,8 @@ def origin_of(prediction: Path) -> Origin:
 def _read_record(record: Path) -> Origin:
     try:
         model = json.loads(record.read_text(encoding="utf-8"))["model"]
-        return Origin(ClassSchema.from_json(model["classes"]), float(model["mpp"]))
-    except (OSError, ValueError, KeyError, TypeError) as err:
+        return Origin(ClassSchema.from_json(model["classes"]), float(model["mpp"]), model.get("fingerprint"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise AnnotationParseError(
             f"{record} is not a record of a prediction",
             found=f"{type(err).__name__}: {err}",

@@ -7,11 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg.classes import IGNORE_INDEX
+from wsiseg.evaluate.calibration import CalibrationCounts
 from wsiseg.evaluate.inputs import Side, to_grid
 from wsiseg.geometry import Box, GridFrame
 from wsiseg.metrics import confusion
 from wsiseg.progress import Progress
 from wsiseg.raster import ShapePainter
+from wsiseg.tilestore import MaskStore
 
 CELL_UM = 256.0
 """Side of the cells for which errors are told apart, to find the worst places."""
@@ -33,12 +35,14 @@ class PixelCounts:
         cells: (column, row) of a cell -> ``(K, K)`` int64 confusion matrix of its pixels.
         errors: ``(4, h, w)`` float32, on a coarse picture of the slide, how many pixels under each of its
             pixels are right, missed, invented, confused.
+        calibration: How far probabilities can be trusted; None where none were kept.
     """
 
     classes: int
     cell_px: int
     cells: dict[tuple[int, int], NDArray[np.int64]] = field(default_factory=dict)
     errors: NDArray[np.float32] = field(default_factory=lambda: np.zeros((4, 1, 1), np.float32))
+    calibration: CalibrationCounts | None = None
 
     @property
     def matrix(self) -> NDArray[np.int64]:
@@ -96,6 +100,7 @@ def count_pixels(
     *,
     progress: Progress,
     name: str,
+    probabilities: MaskStore | None = None,
 ) -> PixelCounts:
     """Compare a whole slide in bounded memory.
 
@@ -110,9 +115,11 @@ def count_pixels(
         classes: How many classes there are.
         progress: Told about each block.
         name: The slide's name, for the progress bar.
+        probabilities: Of all classes, uint8 ``(K, H, W)`` in the grid frame, where they were kept.
     """
     cell_px = max(1, round(CELL_UM / frame.mpp))
     counts = PixelCounts(classes, cell_px, errors=np.zeros((4, *tissue.shape), np.float32))
+    counts.calibration = None if probabilities is None else CalibrationCounts.empty(classes)
     mask, lookup = TissueMask(tissue, frame), Lookup(frame, tissue.shape)
     regions = ShapePainter([(shape, 1) for shape in to_grid(truth.regions, frame)])
     blocks = list(_blocks(frame.box_gr, cell_px * max(1, _BLOCK_PX // cell_px)))
@@ -126,6 +133,8 @@ def count_pixels(
             if truth.regions:
                 counted &= regions.paint(block) > 0
             true[~counted] = IGNORE_INDEX
+            if probabilities is not None and counts.calibration is not None:
+                counts.calibration.add(true, probabilities.read(block))
             _count_cells(counts, block, true, predicted)
             _count_errors(counts.errors, lookup.of(block), true, predicted)
         progress.advance()

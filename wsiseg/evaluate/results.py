@@ -32,6 +32,8 @@ def to_json(evaluation: Evaluation) -> dict[str, Any]:
         "slides": [_slide(slide, evaluation) for slide in evaluation.slides],
         "notes": evaluation.notes,
     }
+    if evaluation.calibration is not None:
+        data["calibration"] = evaluation.calibration.to_json(schema.names)
     if evaluation.intervals:
         data["interval_95"] = evaluation.intervals
     return dict(_without_nan(data))

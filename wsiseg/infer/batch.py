@@ -1,18 +1,15 @@
 """Several slides with one model: what ``wsiseg predict`` does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from wsiseg.config import override_config
 from wsiseg.errors import ConfigError
-from wsiseg.infer.pipeline import ModelCard, Settings, predict_slide
-from wsiseg.infer.predictor import build_predictor
+from wsiseg.infer.pipeline import predict_slide
+from wsiseg.infer.request import ModelCard, Settings, finished_before
 from wsiseg.infer.turning import Predictor
-from wsiseg.model.checkpoint import TrainedModel
 from wsiseg.outcome import Outcome, recording, write_report
 from wsiseg.progress import Progress
 from wsiseg.slide import Slide
@@ -33,49 +30,9 @@ class Batch:
     warnings: list[tuple[str, str]]
 
 
-def prepare(
-    model: TrainedModel,
-    device: torch.device,
-    settings: Settings,
-    *,
-    overrides: Sequence[str] = (),
-    name: str = "",
-) -> tuple[Predictor, ModelCard, Settings]:
-    """The predictor of a run, with the run's own settings for predicting.
-
-    Args:
-        model: The trained model, on its device.
-        device: That device.
-        settings: Formats, workers and so on; its sections are replaced by the run's.
-        overrides: ``predict.key=value`` and ``tissue.key=value``, laid over the run's configuration.
-        name: Of the run, for the report.
-
-    Raises:
-        ConfigError: An override of what a trained model fixes, or one that cannot be used here.
-    """
-    for override in overrides:
-        if override.partition(".")[0] not in ("predict", "tissue"):
-            raise ConfigError(
-                f"--set {override}",
-                expected="predict.<key>=<value> or tissue.<key>=<value>",
-                remedy="Everything else comes from the run",
-            )
-    config = override_config(model.config, overrides)
-    predictor = build_predictor(
-        model,
-        device,
-        precision=config.predict.precision,
-        compiled=config.predict.compile,
-        tta=config.predict.tta,
-    )
-    card = ModelCard(model.schema, model.mpp, model.tile_px, model.fingerprint, name)
-    resolved = Settings(config.predict, config.tissue, settings.formats, settings.workers, settings.overwrite)
-    return predictor, card, resolved
-
-
 def predict_batch(
     slides: Sequence[str],
-    predictor: Predictor,
+    load: Callable[[], Sequence[Predictor]],
     model: ModelCard,
     *,
     out: Path,
@@ -87,7 +44,7 @@ def predict_batch(
 
     Args:
         slides: Paths.
-        predictor: What tells the classes of tiles.
+        load: Gives what tells the classes of tiles; called once, when a slide is met that is not finished.
         model: About the model behind it.
         out: Folder of all files, and of ``report.json``.
         settings: How to predict.
@@ -99,11 +56,16 @@ def predict_batch(
         OutputError: The report cannot be written.
     """
     _check_stems(slides)
+    predictors = cache(load)
     outcomes: list[Outcome] = []
     warnings: list[tuple[str, str]] = []
     for path in slides:
         with recording(path, outcomes) as outcome, Slide.open(path, mpp=mpp_slide) as slide:
-            result = predict_slide(slide, predictor, model, out=out, settings=settings, progress=progress)
+            result = finished_before(slide, model, out, settings)
+            if result is None:
+                result = predict_slide(
+                    slide, predictors(), model, out=out, settings=settings, progress=progress
+                )
             outcome.counts = dict(result.counts)
             warnings += [(path, text) for text in result.warnings]
             if result.skipped:

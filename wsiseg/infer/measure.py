@@ -6,11 +6,14 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from wsiseg.infer.polygons import bands
+from wsiseg.infer.polygons import strips
 from wsiseg.tilestore import MaskStore
 from wsiseg.trace import Polygons
 
 Floats = NDArray[np.float64]
+
+_BATCH = 4096
+"""Polygons whose vertices are taken out at once."""
 
 _SMOOTH_PX = 2.0
 """How far from a corner a pixel outline may be cut off, at most, when its length is taken."""
@@ -27,6 +30,11 @@ def perimeters(polygons: Polygons) -> Floats:
     Returns:
         float64 ``(n,)``, in pixels.
     """
+    parts = [polygons[start : start + _BATCH] for start in range(0, len(polygons), _BATCH)]
+    return np.concatenate([np.zeros(0), *map(_perimeters, parts)])
+
+
+def _perimeters(polygons: Polygons) -> Floats:
     rings, owner = _rings(polygons)
     points, ring = shapely.get_coordinates(rings, return_index=True)
     edge = np.abs(np.diff(points, axis=0)).sum(axis=1)
@@ -59,18 +67,13 @@ def means(polygons: Polygons, values: MaskStore) -> Floats:
     Returns:
         float64 ``(n,)``.
     """
-    edges = _vertical_edges(polygons)
     totals = np.zeros(len(polygons), dtype=np.float64)
-    for box in bands(values.size_gr) if len(polygons) else []:
-        if not edges.between(box.y0, box.y1):
-            continue
-        band = values.read(box)
-        for row in range(0, box.height, _STRIP_ROWS):
-            edges.add_up(totals, band[row : row + _STRIP_ROWS], box.y0 + row)
-    return totals / shapely.area(polygons) if len(polygons) else totals
-
-
-_STRIP_ROWS = 128
+    if not len(polygons):
+        return totals
+    edges = _vertical_edges(polygons)
+    for y0, strip in strips(values):
+        edges.add_up(totals, strip, y0)
+    return np.asarray(totals / shapely.area(polygons), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +89,11 @@ class _Uprights:
         tallest: Length of the longest.
     """
 
-    x: NDArray[np.int64]
-    top: NDArray[np.int64]
-    bottom: NDArray[np.int64]
-    sign: NDArray[np.int64]
-    owner: NDArray[np.int64]
+    x: NDArray[np.int32]
+    top: NDArray[np.int32]
+    bottom: NDArray[np.int32]
+    sign: NDArray[np.int8]
+    owner: NDArray[np.int32]
     tallest: int
 
     def between(self, start: int, stop: int) -> slice | None:
@@ -116,22 +119,27 @@ class _Uprights:
 
 
 def _vertical_edges(polygons: Polygons) -> _Uprights:
-    rings, owner = _rings(polygons)
-    points, ring = shapely.get_coordinates(rings, return_index=True)
-    x, y = np.round(points).astype(np.int64).T
-    upright = np.flatnonzero((ring[1:] == ring[:-1]) & (x[1:] == x[:-1]))
-    start, stop = y[upright], y[upright + 1]
-    upright = upright[order := np.argsort(np.minimum(start, stop), kind="stable")]
-    start, stop = start[order], stop[order]
+    parts = [_uprights(polygons, start) for start in range(0, len(polygons), _BATCH)]
+    x, start, stop, owner = (np.concatenate(column) for column in zip(*parts, strict=True))
     top, bottom = np.minimum(start, stop), np.maximum(start, stop)
+    order = np.argsort(top, kind="stable")
     return _Uprights(
-        x=x[upright],
-        top=top,
-        bottom=bottom,
-        sign=np.sign(stop - start),
-        owner=owner[ring[upright]],
+        x=x[order],
+        top=top[order],
+        bottom=bottom[order],
+        sign=np.sign(stop - start).astype(np.int8)[order],
+        owner=owner[order],
         tallest=int((bottom - top).max(initial=0)),
     )
+
+
+def _uprights(polygons: Polygons, first: int) -> tuple[NDArray[np.int32], ...]:
+    """Column, begin, end and polygon of the vertical edges of a batch of polygons."""
+    rings, owner = _rings(polygons[first : first + _BATCH])
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    x, y = np.round(points).astype(np.int32).T
+    upright = np.flatnonzero((ring[1:] == ring[:-1]) & (x[1:] == x[:-1]))
+    return x[upright], y[upright], y[upright + 1], (owner[ring[upright]] + first).astype(np.int32)
 
 
 def _rings(polygons: Polygons) -> tuple[NDArray[np.object_], NDArray[np.int64]]:

@@ -39,6 +39,7 @@ class ObjectTable:
         centroid_l0: ``(n, 2)``, x and y.
         parent: Row of the object that contains it, or -1.
         identity: What the ids are made from: slide and model.
+        mean_confidence: Mean of how right the discriminator thinks it is; None where it was not asked.
     """
 
     schema: ClassSchema
@@ -51,6 +52,7 @@ class ObjectTable:
     centroid_l0: Floats
     parent: Ints
     identity: str
+    mean_confidence: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.class_index)
@@ -106,6 +108,8 @@ class ObjectTable:
             "perimeter_um": self.perimeter_um,
             "mean_probability": self.mean_probability,
         }
+        if self.mean_confidence is not None:
+            columns["mean_confidence"] = self.mean_confidence
         for inner in self.schema.foreground:
             if inner.inside is None:
                 continue
@@ -160,7 +164,8 @@ def build_table(
     schema: ClassSchema,
     *,
     frame: GridFrame,
-    confidence: MaskStore,
+    probability: MaskStore,
+    confidence: MaskStore | None = None,
     identity: str,
 ) -> ObjectTable:
     """Measure the objects of a slide.
@@ -170,7 +175,8 @@ def build_table(
         outlines: The same objects as they are to be written, simplified or not, in grid pixels.
         schema: The classes.
         frame: The grid frame.
-        confidence: Probability of what was predicted, in steps of 1 / 255.
+        probability: Of what was predicted, in steps of 1 / 255.
+        confidence: The discriminator's, in steps of 1 / 255.
         identity: What the ids are made from.
     """
     names = [name for name in schema.paint_order() if len(traced[name])]
@@ -183,7 +189,8 @@ def build_table(
         number=np.concatenate([np.zeros(0, np.int64), *(np.arange(1, size + 1) for size in sizes)]),
         area_um2=shapely.area(polygons) * frame.pixel_area_um2,
         perimeter_um=perimeters(polygons) * frame.mpp,
-        mean_probability=means(polygons, confidence) / 255,
+        mean_probability=means(polygons, probability) / 255,
+        mean_confidence=None if confidence is None else means(polygons, confidence) / 255,
         centroid_l0=frame.points_to_l0(shapely.get_coordinates(shapely.centroid(polygons)).reshape(-1, 2)),
         parent=parents(traced, names, schema),
         identity=identity,

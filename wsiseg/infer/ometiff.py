@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 
 from wsiseg import __version__
 from wsiseg.classes import ClassSchema
-from wsiseg.geometry import Box
-from wsiseg.infer.polygons import bands
+from wsiseg.infer.pyramid import LabelPyramid, level_size
 from wsiseg.progress import Progress
 from wsiseg.tilestore import MaskStore
 
@@ -44,9 +43,9 @@ def write_label_image(
         name: Name of the image, that of the slide.
         progress: Told of each tile.
     """
-    width, height = label.size_gr
-    levels = level_count(width, height)
-    progress.start("writing the mask", sum(len(_boxes(label.size_gr, level)) for level in range(levels)))
+    pyramid = LabelPyramid(label, TILE_PX)
+    levels = pyramid.levels
+    progress.start("writing the mask", sum(len(pyramid.boxes(level)) for level in range(levels)))
     options: dict[str, Any] = {
         "dtype": np.uint8,
         "tile": (TILE_PX, TILE_PX),
@@ -58,13 +57,12 @@ def write_label_image(
         "buffersize": 1 << 23,
         "software": f"wsiseg {__version__}",
     }
-    source, per_cm = _Levels(label), (1e4 / mpp[0], 1e4 / mpp[1])
+    per_cm = (1e4 / mpp[0], 1e4 / mpp[1])
     with tifffile.TiffWriter(path, bigtiff=True) as writer:
         for level in range(levels):
-            shape = (_level_side(height, level), _level_side(width, level))
             writer.write(
-                source.tiles(level, progress),
-                shape=shape,
+                _padded(pyramid.tiles(level), progress),
+                shape=level_size(label.size_gr, level)[::-1],
                 subifds=levels - 1 if level == 0 else None,
                 subfiletype=0 if level == 0 else 1,
                 description=ome_xml(schema, label.size_gr, mpp, name) if level == 0 else None,
@@ -72,11 +70,6 @@ def write_label_image(
                 resolutionunit="CENTIMETER",
                 **options,
             )
-
-
-def level_count(width: int, height: int) -> int:
-    """Levels until the longer side fits a tile."""
-    return 1 + int((max(width, height) - 1) // TILE_PX).bit_length()
 
 
 def ome_xml(schema: ClassSchema, size: tuple[int, int], mpp: tuple[float, float], name: str) -> bytes:
@@ -127,53 +120,10 @@ def _color_map(schema: ClassSchema) -> NDArray[np.uint16]:
     return np.asarray(schema.palette.T.astype(np.uint16) * 257)
 
 
-def _level_side(side: int, level: int) -> int:
-    return -(-side // (1 << level))
-
-
-def _boxes(size_gr: tuple[int, int], level: int) -> list[Box]:
-    """What each tile of a level covers of the mask, row by row."""
-    step, (width, height) = TILE_PX << level, size_gr
-    return [
-        Box(x, y, min(x + step, width), min(y + step, height))
-        for y in range(0, height, step)
-        for x in range(0, width, step)
-    ]
-
-
-class _Levels:
-    """Tiles of every level; levels from 1/8 on come from one small copy, 1/64 of the mask, held in memory."""
-
-    def __init__(self, label: MaskStore) -> None:
-        self._label = label
-        self._small: NDArray[np.uint8] | None = None
-
-    def tiles(self, level: int, progress: Progress) -> Iterator[NDArray[np.uint8]]:
-        """Tiles of a level, the last ones padded with background."""
-        for box in _boxes(self._label.size_gr, level):
-            part = self._thinned(box, level)
-            tile = np.zeros((TILE_PX, TILE_PX), dtype=np.uint8)
-            tile[: part.shape[0], : part.shape[1]] = part
-            progress.advance()
-            yield tile
-
-    def _thinned(self, box: Box, level: int) -> NDArray[np.uint8]:
-        step = 1 << level
-        if level < _HELD_LEVEL:
-            return np.asarray(self._label.read(box)[::step, ::step])
-        if self._small is None:
-            self._small = self._shrink()
-        held = 1 << _HELD_LEVEL
-        rows, columns = Box(*(-(-edge // held) for edge in (box.x0, box.y0, box.x1, box.y1))).slices()
-        return self._small[rows, columns][:: step // held, :: step // held]
-
-    def _shrink(self) -> NDArray[np.uint8]:
-        step = 1 << _HELD_LEVEL
-        # Bands begin at multiples of 128 rows, so every band begins on a row that is taken. A copy of the
-        # few pixels, not a view, which would keep the whole band.
-        return np.concatenate(
-            [self._label.read(box)[::step, ::step].copy() for box in bands(self._label.size_gr)]
-        )
-
-
-_HELD_LEVEL = 3
+def _padded(tiles: Iterator[NDArray[np.uint8]], progress: Progress) -> Iterator[NDArray[np.uint8]]:
+    """Tiles of full size, filled up with background."""
+    for part in tiles:
+        tile = np.zeros((TILE_PX, TILE_PX), dtype=np.uint8)
+        tile[: part.shape[0], : part.shape[1]] = part
+        progress.advance()
+        yield tile

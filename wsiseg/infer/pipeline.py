@@ -1,9 +1,9 @@
 """A slide from its file to finished predictions."""
 
-import hashlib
-import json
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,87 +11,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg import __version__
-from wsiseg.classes import ClassSchema
-from wsiseg.config import PredictConfig, TissueConfig
-from wsiseg.errors import ConfigError, OutputError, SlideReadError
+from wsiseg.errors import SlideReadError
 from wsiseg.geometry import GridFrame, TileGrid
-from wsiseg.infer.export import RECORD_SUFFIX, Finished, Format, move_into_place, suffixes, write_all
+from wsiseg.infer.export import Finished, write_all
+from wsiseg.infer.naming import work_path
 from wsiseg.infer.objects import ObjectTable, build_table, drop_outside
 from wsiseg.infer.outlines import simplify
 from wsiseg.infer.polygons import drop_hollow, trace_objects
+from wsiseg.infer.publish import publish
+from wsiseg.infer.request import ModelCard, Settings, SlidePrediction, content_key, finished_before
 from wsiseg.infer.seams import SeamScore, score_seams
 from wsiseg.infer.splitting import split_touching
-from wsiseg.infer.stitcher import build_stitcher
-from wsiseg.infer.tiles import TileSource, predict_tiles
+from wsiseg.infer.stitcher import Planes, build_stitcher
+from wsiseg.infer.tiles import PredictedTile, TileSource, predict_tiles
 from wsiseg.infer.tissue import glance_at, tiles_with_tissue
 from wsiseg.infer.turning import Predictor
-from wsiseg.infer.workfolder import WorkFolder, work_path
+from wsiseg.infer.workfolder import Work, WorkFolder, finished_files
 from wsiseg.progress import NullProgress, Progress
 from wsiseg.slide import Slide
 from wsiseg.tilestore import store_lock
 
-PREDICTING_VERSION = 1
-"""Raised when the same slide, model and settings would give other files than before."""
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a prediction has to know about the model behind a predictor.
-
-    Attributes:
-        schema: Classes, by index.
-        mpp: Micrometres per pixel of its tiles.
-        tile_px: Side of a tile.
-        fingerprint: Digest of its weights and classes.
-        name: For people, such as the path of the run.
-    """
-
-    schema: ClassSchema
-    mpp: float
-    tile_px: int
-    fingerprint: str
-    name: str = ""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to predict.
-
-    Attributes:
-        predict: The ``predict`` section.
-        tissue: The ``tissue`` section.
-        formats: Annotation files to write.
-        workers: Threads that read tiles ahead; they change no byte of the result.
-        overwrite: Predict anew what is finished, and write over files that are not ours.
-    """
-
-    predict: PredictConfig = field(default_factory=PredictConfig)
-    tissue: TissueConfig = field(default_factory=TissueConfig)
-    formats: tuple[Format, ...] = ("qupath", "asap")
-    workers: int = 2
-    overwrite: bool = False
-
-
-@dataclass(frozen=True)
-class SlidePrediction:
-    """What became of a slide.
-
-    Attributes:
-        files: The finished files.
-        counts: Objects by class, tiles, and what went wrong; for reports.
-        skipped: Whether it was finished before, and nothing was done.
-        warnings: Sentences for the user.
-    """
-
-    files: tuple[Path, ...]
-    counts: dict[str, Any]
-    skipped: bool = False
-    warnings: tuple[str, ...] = ()
+__all__ = ["ModelCard", "Settings", "SlidePrediction", "predict_slide"]
 
 
 def predict_slide(
     slide: Slide,
-    predictor: Predictor,
+    predictors: Predictor | Sequence[Predictor],
     model: ModelCard,
     *,
     out: Path,
@@ -105,7 +50,7 @@ def predict_slide(
 
     Args:
         slide: The slide.
-        predictor: What tells the classes of tiles.
+        predictors: What tells the classes of tiles; several, each on a device of its own, share the work.
         model: About the model behind it.
         out: Folder of the files.
         settings: See ``Settings``.
@@ -119,58 +64,20 @@ def predict_slide(
         OutputError: A file is in the way, the folder cannot be written, or the disk is full.
     """
     settings, progress = settings or Settings(), progress or NullProgress()
-    _check_out(slide, out)
-    frame = slide.frame(model.mpp)
-    key = content_key(slide, frame, model, settings)
+    asked = [predictors] if callable(predictors) else list(predictors)
+    path = work_path(out, slide.stem)
+    # Before the lock as well, since taking it makes the folder.
+    finished_before(slide, model, out, settings)
     with store_lock(out / f"{slide.stem}.prediction"):
-        finished = _finished_before(out, slide, key, settings)
-        if finished is not None:
-            shutil.rmtree(work_path(out, slide.stem), ignore_errors=True)
-            return finished
-        return _Job(slide, predictor, model, out, settings, progress, frame, key).run()
-
-
-def content_key(slide: Slide, frame: GridFrame, model: ModelCard, settings: Settings) -> str:
-    """32 hex digits over everything that the files of a prediction depend on."""
-    parts = {
-        "version": [PREDICTING_VERSION, __version__],
-        "slide": [slide.fingerprint, slide.name, slide.backend],
-        "frame": [*frame.size_l0, *frame.downsample, frame.mpp],
-        "model": [model.fingerprint, model.tile_px, model.schema.to_json()],
-        "predict": settings.predict.model_dump(mode="json"),
-        "tissue": settings.tissue.model_dump(mode="json"),
-        "formats": sorted(settings.formats),
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
-
-
-def _check_out(slide: Slide, out: Path) -> None:
-    if out.resolve() == Path(slide.path).resolve().parent:
-        raise ConfigError(
-            f"--out {out} is the folder of {slide.name}",
-            remedy="Give another folder: beside the slide, predictions would be taken for its annotations",
-        )
-
-
-def _finished_before(out: Path, slide: Slide, key: str, settings: Settings) -> SlidePrediction | None:
-    """The earlier prediction with the same key, or None; files that are not ours are never lost unasked."""
-    files = tuple(out / f"{slide.stem}{suffix}" for suffix in suffixes(settings.formats))
-    record = out / f"{slide.stem}{RECORD_SUFFIX}"
-    if settings.overwrite:
-        return None
-    try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        in_the_way = [path for path in files if path.exists()]
-        if in_the_way and not work_path(out, slide.stem).exists():
-            raise OutputError(
-                f"{in_the_way[0]} exists and is no prediction of wsiseg",
-                remedy="Give another folder with --out, or --overwrite",
-            ) from None
-        return None
-    if found.get("key") != key or not all(path.is_file() for path in files):
-        return None
-    return SlidePrediction(files, dict(found["counts"]), skipped=True)
+        finished = finished_before(slide, model, out, settings)
+        if finished is None:
+            key = content_key(slide, slide.frame(model.mpp), model, settings)
+            files = finished_files(path, slide.stem, key)
+            if files is None:
+                files = _Job(slide, asked, model, path, settings, progress, key).run()
+            finished = publish(files, out, slide.stem)
+        shutil.rmtree(path, ignore_errors=True)
+        return finished
 
 
 @dataclass
@@ -178,27 +85,42 @@ class _Job:
     """The work on one slide."""
 
     slide: Slide
-    predictor: Predictor
+    predictors: Sequence[Predictor]
     model: ModelCard
-    out: Path
+    path: Path
     settings: Settings
     progress: Progress
-    frame: GridFrame
     key: str
 
-    def run(self) -> SlidePrediction:
-        """Predict, outline, measure, write."""
+    def __post_init__(self) -> None:
         config = self.settings.predict
+        self.frame: GridFrame = self.slide.frame(self.model.mpp)
+        self.planes = Planes(
+            len(self.model.schema), config.confidence, probabilities="probabilities" in self.settings.keep
+        )
         overlap = round(config.overlap_share * self.model.tile_px)
-        grid = TileGrid(self.frame.size_gr, self.model.tile_px, min(overlap, self.model.tile_px - 1))
-        glance = glance_at(self.slide, config.overview_px)
-        wanted = tiles_with_tissue(self.slide, glance, self.frame, grid, self.settings.tissue)
-        work = WorkFolder.open(work_path(self.out, self.slide.stem), self.key, self.frame.size_gr)
-        self._stitch(grid, wanted, work)
+        self.grid = TileGrid(self.frame.size_gr, self.model.tile_px, min(overlap, self.model.tile_px - 1))
+
+    def run(self) -> Path:
+        """Predict, outline, measure, write; gives the folder of the files."""
+        glance = glance_at(self.slide, self.settings.predict.overview_px)
+        wanted = tiles_with_tissue(self.slide, glance, self.frame, self.grid, self.settings.tissue)
+        work = WorkFolder.open(
+            self.path,
+            Work(
+                self.slide.stem,
+                self.key,
+                self.frame.size_gr,
+                self.planes,
+                self.settings.keep,
+                self._described(),
+            ),
+        )
+        self._stitch(wanted, work)
         if wanted.any() and work.unreadable == wanted.sum():
             work.remove()
             raise SlideReadError(f"{self.slide.path}: none of its {work.unreadable} tiles can be read")
-        seams = score_seams(work.label, grid, config.stitching)
+        seams = score_seams(work.masks.label, self.grid, self.settings.predict.stitching)
         table = self._outline(work)
         counts = {**table.counts, "tiles": int(wanted.sum())}
         rare = {"unreadable_tiles": work.unreadable, "outside_their_container": table.outside}
@@ -206,49 +128,53 @@ class _Job:
         finished = Finished(
             slide=self.slide,
             frame=self.frame,
-            label=work.label,
+            label=work.masks.label,
             table=table,
             glance=glance,
             metadata={"wsiseg": __version__, "model": self.model.fingerprint},
-            record=self._record(counts, seams),
+            record=self._record(counts, seams, self._warnings(seams, work, wanted)),
         )
-        paths = write_all(work.path / "files", finished, self.settings.formats, self.progress)
-        files = move_into_place(paths, self.out)
-        work.remove()
-        return SlidePrediction(tuple(files), counts, warnings=self._warnings(seams, work, wanted))
+        write_all(work.files, finished, self.settings, self.progress)
+        return work.files
 
-    def _stitch(self, grid: TileGrid, wanted: NDArray[np.bool_], work: WorkFolder) -> None:
+    def _stitch(self, wanted: NDArray[np.bool_], work: WorkFolder) -> None:
         """Fill the masks of the work folder from the first band that is missing."""
-        config = self.settings.predict
-        stitcher = build_stitcher(config.stitching, grid, len(self.model.schema))
+        config, grid = self.settings.predict, self.grid
         self.progress.start("predicting", int(wanted.sum()))
         self.progress.advance(int(wanted[: work.bands * grid.columns].sum()))
         if work.bands == grid.rows:
             return
-        first_row = stitcher.first_row(work.bands)
-        source = TileSource(self.slide, self.frame, grid, wanted, config.unreadable)
         unreadable = 0
-        for predicted in predict_tiles(
-            source,
-            self.predictor,
+        with (
+            closing(build_stitcher(config.stitching, grid, self.planes, work.path)) as stitcher,
+            closing(self._predicted(wanted, stitcher.first_row(work.bands))) as tiles,
+        ):
+            for predicted in tiles:
+                tile = predicted.tile
+                parts = stitcher.add(tile, predicted.planes_CTT)
+                if tile.row < work.bands:
+                    continue
+                for part in parts:
+                    work.masks.write(part)
+                unreadable += predicted.unreadable
+                self.progress.advance(int(wanted[tile.index]))
+                if tile.column == grid.columns - 1:
+                    work.finish_band(unreadable)
+                    unreadable = 0
+
+    def _predicted(self, wanted: NDArray[np.bool_], first_row: int) -> Generator[PredictedTile]:
+        config = self.settings.predict
+        return predict_tiles(
+            TileSource(self.slide, self.frame, self.grid, wanted, config.unreadable),
+            self.predictors,
             first_row=first_row,
             batch_size=config.batch_size,
             workers=self.settings.workers,
-        ):
-            tile = predicted.tile
-            stitcher.add(tile, predicted.probabilities_KTT)
-            unreadable += predicted.unreadable
-            again = tile.row < work.bands
-            self.progress.advance(int(wanted[tile.index] and not again))
-            if tile.column == grid.columns - 1:
-                band = stitcher.finish(tile.row)
-                if not again:
-                    work.add(band, unreadable)
-                unreadable = 0
+        )
 
     def _outline(self, work: WorkFolder) -> ObjectTable:
         config, schema = self.settings.predict, self.model.schema
-        traced = trace_objects(work.label, schema, self.frame.pixel_area_um2, self.progress)
+        traced = trace_objects(work.masks.label, schema, self.frame.pixel_area_um2, self.progress)
         if config.split_nuclei:
             traced = split_touching(traced, schema, self.frame.pixel_area_um2, self.progress)
         traced = drop_hollow(traced, schema)
@@ -259,10 +185,29 @@ class _Job:
             outlines = simplify(traced, schema, config.simplify_um / self.frame.mpp, self.progress)
         identity = f"{self.slide.fingerprint}\x1f{self.model.fingerprint}"
         return build_table(
-            traced, outlines, schema, frame=self.frame, confidence=work.confidence, identity=identity
+            traced,
+            outlines,
+            schema,
+            frame=self.frame,
+            probability=work.masks.probability,
+            confidence=work.masks.confidence,
+            identity=identity,
         )
 
-    def _record(self, counts: dict[str, Any], seams: SeamScore) -> dict[str, Any]:
+    def _described(self) -> dict[str, Any]:
+        """What a kept map says about itself."""
+        return {
+            "classes": self.model.schema.to_json(),
+            "mpp": self.frame.mpp,
+            "downsample": list(self.frame.downsample),
+            "size_l0": list(self.frame.size_l0),
+            "origin_l0": [0, 0],
+            "origin_qupath": list(self.slide.origin_qupath),
+            "slide": {"name": self.slide.name, "fingerprint": self.slide.fingerprint},
+            "model": self.model.fingerprint,
+        }
+
+    def _record(self, counts: dict[str, Any], seams: SeamScore, warnings: Sequence[str]) -> dict[str, Any]:
         """What the files were made from; without time or place, so that it is the same every time."""
         return {
             "key": self.key,
@@ -270,6 +215,7 @@ class _Job:
             "slide": {"name": self.slide.name, "fingerprint": self.slide.fingerprint},
             "model": {
                 "fingerprint": self.model.fingerprint,
+                **({"discriminator": self.model.judge} if self.model.judge else {}),
                 "mpp": self.model.mpp,
                 "tile_px": self.model.tile_px,
                 "classes": self.model.schema.to_json(),
@@ -283,7 +229,9 @@ class _Job:
             "predict": self.settings.predict.model_dump(mode="json"),
             "tissue": self.settings.tissue.model_dump(mode="json"),
             "formats": list(self.settings.formats),
+            "keep": list(self.settings.keep),
             "counts": counts,
+            "warnings": list(warnings),
             "seam_ratio": None if seams.ratio is None else round(seams.ratio, 4),
         }
 

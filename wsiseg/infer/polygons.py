@@ -1,5 +1,7 @@
 """From the label mask of a slide to the outlines of its objects, a band of rows at a time."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
@@ -10,15 +12,27 @@ from wsiseg.progress import Progress
 from wsiseg.tilestore import MaskStore
 from wsiseg.trace import EdgeTracer, Polygons
 
-_BAND_PIXELS = 1 << 25
+_BAND_PIXELS = 1 << 23
 _BAND_ROWS = 1024
+_STRIP_PIXELS = 1 << 20
+_STEP_ROWS = 256
+"""Height of the chunks of a mask, so that a band decodes each of them once."""
 
 
 def bands(size_gr: tuple[int, int]) -> list[Box]:
     """Boxes of full width that cover a mask from top to bottom, of bounded size."""
     width, height = size_gr
-    rows = max(128, min(_BAND_ROWS, _BAND_PIXELS // width // 128 * 128))
+    rows = max(_STEP_ROWS, min(_BAND_ROWS, _BAND_PIXELS // width // _STEP_ROWS * _STEP_ROWS))
     return [Box(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def strips(mask: MaskStore) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """A mask from top to bottom in strips of full width that fit the processor's cache, with their rows."""
+    rows = max(1, _STRIP_PIXELS // mask.size_gr[0])
+    for box in bands(mask.size_gr):
+        band = mask.read(box)
+        for row in range(0, box.height, rows):
+            yield box.y0 + row, band[row : row + rows]
 
 
 def trace_objects(

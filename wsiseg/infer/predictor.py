@@ -1,19 +1,24 @@
 """A trained network as a predictor of tiles.
 
-Array names: N tiles, K classes, T side of a tile.
+Array names: N tiles, K classes, C planes of the answer, T side of a tile.
 """
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
 
+from wsiseg.config import PredictConfig
 from wsiseg.errors import ConfigError
 from wsiseg.infer.turning import DIHEDRAL, FLIPS, Predictor, TurningPredictor
-from wsiseg.model.checkpoint import TrainedModel
+from wsiseg.model.checkpoint import TrainedModel, load_trained
+from wsiseg.model.losses import one_hot
 
 
 class TorchPredictor:
@@ -27,18 +32,26 @@ class TorchPredictor:
         device: Where it is.
         precision: ``auto`` is bf16 where the device computes in it, else fp32.
         compiled: Compile the network first.
+        confidence: Ask the discriminator as well; its answer is one more plane.
 
     Raises:
-        ConfigError: fp16 on a CPU, or no C++ compiler to compile with.
+        ConfigError: fp16 on a CPU, no C++ compiler to compile with, or no discriminator to ask.
     """
 
     def __init__(
-        self, model: TrainedModel, device: torch.device, *, precision: str = "auto", compiled: bool = False
+        self,
+        model: TrainedModel,
+        device: torch.device,
+        *,
+        precision: str = "auto",
+        compiled: bool = False,
+        confidence: bool = False,
     ) -> None:
         self._normalise = model.normalise
         self._device = device
         self._dtype = choose_dtype(precision, device)
         self._network: Callable[[Tensor], Tensor] = model.segmentor
+        self._judge = _judge(model) if confidence else None
         if compiled:
             self._network = _compiled(model.segmentor, device)
 
@@ -47,23 +60,75 @@ class TorchPredictor:
         """See ``Predictor``."""
         image_N3TT = self._normalise(images_NTT3)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-            logits_NKTT = self._network(image_N3TT)
-        probabilities: NDArray[np.float32] = logits_NKTT.float().softmax(dim=1).cpu().numpy()
-        return probabilities
+            planes_NCTT = self._network(image_N3TT).float().softmax(dim=1)
+            if self._judge is not None:
+                planes_NCTT = torch.cat([planes_NCTT, self._judge(image_N3TT, planes_NCTT)], dim=1)
+        planes: NDArray[np.float32] = planes_NCTT.cpu().numpy()
+        return planes
 
 
-def build_predictor(
-    model: TrainedModel, device: torch.device, *, precision: str, compiled: bool, tta: str
-) -> Predictor:
-    """The predictor that a configuration asks for; see ``wsiseg.config.PredictConfig``.
+def _judge(model: TrainedModel) -> Callable[[Tensor, Tensor], Tensor]:
+    """The discriminator as it was trained: ``(image, probabilities_NKTT)`` to confidence ``(N, 1, T, T)``."""
+    discriminator = model.discriminator
+    if discriminator is None:
+        raise ConfigError("predict.confidence: the model has no discriminator", remedy="Leave it out")
+    shows_classes = discriminator.config.fake_input == "argmax"
+
+    def judge(image_N3TT: Tensor, probabilities_NKTT: Tensor) -> Tensor:
+        shown_NKTT = probabilities_NKTT
+        if shows_classes:
+            shown_NKTT = one_hot(probabilities_NKTT.argmax(dim=1), probabilities_NKTT.shape[1])
+        verdict_N1hw = discriminator(image_N3TT, shown_NKTT).float().sigmoid()
+        if verdict_N1hw.shape[-2:] == image_N3TT.shape[-2:]:
+            return cast("Tensor", verdict_N1hw)
+        return F.interpolate(verdict_N1hw, image_N3TT.shape[-2:], mode="bilinear", align_corners=False)
+
+    return judge
+
+
+def build_predictor(model: TrainedModel, device: torch.device, config: PredictConfig) -> Predictor:
+    """The predictor that a configuration asks for.
 
     Raises:
         ConfigError: As ``TorchPredictor``.
     """
-    predictor: Predictor = TorchPredictor(model, device, precision=precision, compiled=compiled)
-    if tta == "none":
+    predictor: Predictor = TorchPredictor(
+        model,
+        device,
+        precision=config.precision,
+        compiled=config.compile,
+        confidence=config.confidence,
+    )
+    if config.tta == "none":
         return predictor
-    return TurningPredictor(predictor, FLIPS if tta == "flips" else DIHEDRAL)
+    return TurningPredictor(predictor, FLIPS if config.tta == "flips" else DIHEDRAL)
+
+
+def load_predictors(run: Path, devices: Sequence[torch.device], config: PredictConfig) -> list[Predictor]:
+    """One predictor a device, all of the same run.
+
+    Raises:
+        CheckpointNotFoundError: ``run`` holds no checkpoint.
+        CheckpointFormatError: The checkpoint is damaged.
+        ConfigError: As ``TorchPredictor``.
+    """
+    return [build_predictor(load_trained(run, device), device, config) for device in devices]
+
+
+def choose_devices(names: str = "auto") -> list[torch.device]:
+    """Devices by their names, joined by commas; the same one may be named twice.
+
+    Raises:
+        ConfigError: No such device here, or devices that do not compute alike.
+    """
+    devices = [choose_device(name.strip()) for name in names.split(",")]
+    if len({device.type for device in devices}) > 1:
+        raise ConfigError(
+            f"--device {names}",
+            expected="devices of one kind",
+            remedy="Their figures differ in the last bits, so a result would depend on who did what",
+        )
+    return devices
 
 
 def choose_device(name: str = "auto") -> torch.device:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg.geometry import AxisTiling, TileGrid
-from wsiseg.infer.polygons import bands
+from wsiseg.infer.polygons import strips
 from wsiseg.tilestore import MaskStore
 
 WARN_RATIO = 1.5
@@ -63,15 +63,14 @@ def score_seams(label: MaskStore, grid: TileGrid, method: str) -> SeamScore:
     columns, rows = _borders(grid.x_axis, method), _borders(grid.y_axis, method)
     score = SeamScore(np.zeros(2, np.int64), np.zeros(2, np.int64))
     above: NDArray[np.uint8] | None = None
-    for box in bands(label.size_gr):
-        band = label.read(box)
-        upright = _count(band[:, :-1], band[:, 1:], axis=0)
-        joined = band if above is None else np.concatenate([above, band])
+    for y0, strip in strips(label):
+        upright = _count(strip[:, :-1], strip[:, 1:], axis=0)
+        joined = strip if above is None else np.concatenate([above, strip])
         level = _count(joined[:-1], joined[1:], axis=1)
-        first = box.y0 + (above is None)
+        first = y0 + (above is None)
         _share_out(score, upright, columns - 1)
-        _share_out(score, level, rows[(rows >= first) & (rows < box.y1)] - first)
-        above = band[-1:]
+        _share_out(score, level, rows[(rows >= first) & (rows < y0 + len(strip))] - first)
+        above = strip[-1:].copy()
     return score
 
 

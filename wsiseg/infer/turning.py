@@ -1,6 +1,6 @@
 """What predicts tiles, and the averaging over turned and mirrored copies of them; no network in sight.
 
-Array names: N tiles, K classes, T side of a tile.
+Array names: N tiles, K classes, C planes of the answer, T side of a tile.
 """
 
 from typing import Protocol
@@ -16,10 +16,17 @@ DIHEDRAL: tuple[Turn, ...] = tuple((turns, mirrored) for turns in range(4) for m
 
 
 class Predictor(Protocol):
-    """Anything that tells the classes of tiles; a test's fake is a function."""
+    """Anything that tells the classes of tiles; a test's fake is a function.
+
+    It may have to answer from a thread of its own.
+    """
 
     def __call__(self, images_NTT3: NDArray[np.uint8], /) -> NDArray[np.float32]:
-        """Class probabilities ``probabilities_NKTT`` of RGB tiles, float32, summing to 1 over K."""
+        """Planes ``planes_NCTT`` about RGB tiles, float32.
+
+        The first K are the probabilities of the classes and sum to 1. Where confidence is asked for, one
+        more tells how likely it is that the most probable class is right.
+        """
 
 
 class TurningPredictor:

@@ -1,21 +1,48 @@
 """Where an unfinished prediction lives, and how it goes on after an interruption.
 
-A work folder holds ``key`` (what is being made), ``label.zarr`` and ``confidence.zarr``, and ``journal``:
-one JSON line for every finished band, written after the band itself. Whatever moment the process is
-killed at, the lines that are whole tell which bands are on disk; the band that was under way is made
-again, and gives the same bytes.
+A work folder holds ``key`` (what is being made), the masks, ``journal``: one JSON line for every finished
+band, written after the band itself; and ``files``, where everything that the user gets is made. Whatever
+moment the process is killed at, the lines that are whole tell which bands are on disk; the band that was
+under way is made again, and gives the same bytes. The record is the last of the files to be made: where it
+stands, only moving them into place is left.
 """
 
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
-from wsiseg.errors import StoreFormatError
-from wsiseg.files import PARTIAL_SUFFIX, as_output_error
-from wsiseg.infer.stitcher import Band
-from wsiseg.tilestore import MaskStore
+from wsiseg.files import as_output_error
+from wsiseg.infer.masks import Masks
+from wsiseg.infer.naming import RECORD_SUFFIX, Kept, kept_suffix
+from wsiseg.infer.stitcher import Planes
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is being made.
+
+    Attributes:
+        stem: Of the slide.
+        key: Digest of everything that the files depend on.
+        size_gr: Size of the masks.
+        planes: Which masks there are.
+        keep: Which of them the user keeps.
+        attributes: What these say about themselves.
+    """
+
+    stem: str
+    key: str
+    size_gr: tuple[int, int]
+    planes: Planes
+    keep: Sequence[Kept] = ()
+    attributes: Mapping[str, Any] | None = None
+
+    def kept(self, folder: Path) -> dict[Kept, Path]:
+        """Where the maps lie that the user keeps: among the files, under their own names."""
+        return {name: folder / "files" / f"{self.stem}{kept_suffix(name)}" for name in self.keep}
 
 
 @dataclass
@@ -24,78 +51,71 @@ class WorkFolder:
 
     Attributes:
         path: The folder.
-        label: Class of each grid pixel, uint8.
-        confidence: Its probability in steps of 1 / 255, uint8.
+        masks: Its masks.
         bands: Bands that are finished.
         unreadable: Tiles in them that could not be read.
     """
 
     path: Path
-    label: MaskStore
-    confidence: MaskStore
+    masks: Masks
     bands: int = 0
     unreadable: int = 0
 
     @classmethod
-    def open(cls, path: Path, key: str, size_gr: tuple[int, int]) -> Self:
+    def open(cls, path: Path, work: Work) -> Self:
         """Go on with a folder that holds the same work, or begin anew.
 
         Args:
             path: The folder; its name ends in ``PARTIAL_SUFFIX``.
-            key: What is being made; a folder with another key is emptied first.
-            size_gr: Size of the masks.
+            work: What is being made; a folder with another key is emptied first.
 
         Raises:
             OutputError: The folder cannot be written.
         """
         with as_output_error(path):
-            return cls._resume(path, key, size_gr) or cls._begin(path, key, size_gr)
+            return cls._resume(path, work) or cls._begin(path, work)
 
     @classmethod
-    def _resume(cls, path: Path, key: str, size_gr: tuple[int, int]) -> Self | None:
-        try:
-            if (path / "key").read_text(encoding="ascii") != key:
-                return None
-            label = MaskStore.open(path / "label.zarr", writable=True)
-            confidence = MaskStore.open(path / "confidence.zarr", writable=True)
-        except (FileNotFoundError, NotADirectoryError, StoreFormatError):
+    def _resume(cls, path: Path, work: Work) -> Self | None:
+        if not _has_key(path, work.key):
             return None
-        if label.size_gr != size_gr or confidence.size_gr != size_gr:
+        masks = Masks.open(path, work.size_gr, work.planes, work.kept(path))
+        if masks is None:
             return None
-        work = cls(path, label, confidence)
+        folder = cls(path, masks)
         kept = []
         for line in _whole_lines(path / "journal"):
             entry = json.loads(line)
-            if entry["band"] != work.bands:
+            if entry["band"] != folder.bands:
                 break
             kept.append(line)
-            work.bands, work.unreadable = work.bands + 1, work.unreadable + entry["unreadable"]
+            folder.bands, folder.unreadable = folder.bands + 1, folder.unreadable + entry["unreadable"]
         # Without the half of a line that the interruption may have left.
         (path / "journal").write_bytes(b"".join(kept))
-        return work
+        return folder
 
     @classmethod
-    def _begin(cls, path: Path, key: str, size_gr: tuple[int, int]) -> Self:
+    def _begin(cls, path: Path, work: Work) -> Self:
         if path.exists():
             shutil.rmtree(path)
-        path.mkdir(parents=True)
-        work = cls(
-            path,
-            MaskStore.create(path / "label.zarr", size_gr),
-            MaskStore.create(path / "confidence.zarr", size_gr),
-        )
+        (path / "files").mkdir(parents=True)
+        masks = Masks.create(path, work.size_gr, work.planes, work.kept(path), work.attributes or {})
         # Last, since a folder with a key is taken to be whole.
-        (path / "key").write_text(key, encoding="ascii")
-        return work
+        (path / "key").write_text(work.key, encoding="ascii")
+        return cls(path, masks)
 
-    def add(self, band: Band, unreadable: int) -> None:
-        """Store a finished band and note it in the journal.
+    @property
+    def files(self) -> Path:
+        """Where the files are made that the user gets."""
+        return self.path / "files"
+
+    def finish_band(self, unreadable: int) -> None:
+        """Store the rest of a band and note it in the journal.
 
         Raises:
             OutputError: The disk is full.
         """
-        self.label.write(band.box_gr, band.label_HW)
-        self.confidence.write(band.box_gr, band.confidence_HW)
+        self.masks.finish_band()
         entry = json.dumps({"band": self.bands, "unreadable": unreadable}) + "\n"
         with as_output_error(self.path), (self.path / "journal").open("a", encoding="ascii") as journal:
             journal.write(entry)
@@ -106,9 +126,17 @@ class WorkFolder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def work_path(out: Path, stem: str) -> Path:
-    """Where the work on a slide lies."""
-    return out / f"{stem}.prediction{PARTIAL_SUFFIX}"
+def finished_files(path: Path, stem: str, key: str) -> Path | None:
+    """The folder of files that only have to be moved into place; None where work is left to be done."""
+    files = path / "files"
+    return files if _has_key(path, key) and (files / f"{stem}{RECORD_SUFFIX}").is_file() else None
+
+
+def _has_key(path: Path, key: str) -> bool:
+    try:
+        return (path / "key").read_text(encoding="ascii") == key
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def _whole_lines(journal: Path) -> list[bytes]:

@@ -1,0 +1,51 @@
+"""Finished files, moved from the work folder into place."""
+
+import json
+import shutil
+from pathlib import Path
+
+from wsiseg.files import as_output_error
+from wsiseg.infer.naming import RECORD_SUFFIX, SUFFIXES, ZIPPED_SUFFIX
+from wsiseg.infer.request import SlidePrediction
+
+
+def publish(files: Path, out: Path, stem: str) -> SlidePrediction:
+    """Move the files that the record in ``files`` names over older ones in ``out``.
+
+    The older record goes first and the new one comes last, so at no moment does a record stand beside
+    files that it does not describe. Interrupted at any moment, the same call goes on.
+
+    Raises:
+        OutputError: The folder cannot be written.
+    """
+    record = files / f"{stem}{RECORD_SUFFIX}"
+    content = json.loads(record.read_text(encoding="utf-8"))
+    with as_output_error(out):
+        (out / record.name).unlink(missing_ok=True)
+        for name in content["files"]:
+            if (files / name).exists():
+                _replace(files / name, out / name)
+        _discard(out / _twin(stem, content["files"]))
+        record.replace(out / record.name)
+    paths = tuple(out / name for name in [*content["files"], record.name])
+    return SlidePrediction(paths, content["counts"], warnings=tuple(content["warnings"]))
+
+
+def _twin(stem: str, names: list[str]) -> str:
+    """The zipped file where the plain one was written, or the other way round: never are both there."""
+    plain = f"{stem}{SUFFIXES['qupath']}"
+    zipped = plain + ZIPPED_SUFFIX
+    return zipped if plain in names else plain if zipped in names else f"{stem}{RECORD_SUFFIX}"
+
+
+def _replace(source: Path, target: Path) -> None:
+    if source.is_dir() or target.is_dir():
+        _discard(target)
+    source.replace(target)
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
