@@ -18,12 +18,12 @@ FLOORS = {
     1: {"raster", "tissue", "metrics", "objects", "blend", "labelmap", "draw", "trace"},
     2: {"files", "outcome", "labelimage", "slide", "tilestore", "annotation", "config"},
     3: {"model"},
-    4: {"tiling", "train", "infer", "evaluate", "synthetic", "report", "demo"},
+    4: {"tiling", "train", "infer", "evaluate", "synthetic", "report", "demo", "study"},
     5: {"cli"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
-SIDEWAYS = {("demo", "report")}
+SIDEWAYS = {("demo", "report"), ("study", "train"), ("study", "report")}
 """Use cases that may call another one; all others stand apart, train and infer above all."""
 
 HEAVY = {
@@ -32,13 +32,14 @@ HEAVY = {
     "zarr": ("tilestore/", "tilestore.py"),
     "yaml": ("config/yaml_io.py",),
     "segmentation_models_pytorch": ("model/segmentor.py",),
-    "torch": ("model/", "train/", "infer/", "cli/"),
+    "torch": ("model/", "train/", "infer/", "study/", "cli/"),
     "lightning": ("model/", "train/", "infer/"),
     "torchmetrics": ("model/", "train/"),
     "matplotlib": ("train/", "report/"),
     "click": ("cli/",),
     "rich": ("cli/",),
     "dask": (),
+    "distributed": ("study/",),
 }
 """Where each heavy or opinionated package may be imported."""
 

@@ -17,6 +17,7 @@ COMMANDS = {
     "predict": "Segment whole slides with a trained run.",
     "export": "Export a trained run as a folder with a model card.",
     "evaluate": "Compare a prediction with annotations.",
+    "study": "Find out what one way of training gains over another.",
     "info": "Show what a slide file holds.",
     "convert": "Turn annotations into another viewer's format.",
     "check": "Say why a viewer would refuse an annotation file.",

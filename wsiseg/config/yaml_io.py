@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ValidationError
 from wsiseg.config.root import Config
 from wsiseg.errors import ConfigError
 from wsiseg.files import atomic_path
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
@@ -24,7 +26,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
     Raises:
         ConfigError: No such file, not YAML, an unknown key, a wrong value.
     """
-    data = {} if path is None else _read_mapping(find_recipe(path) or path)
+    data = {} if path is None else read_mapping(find_recipe(path) or path)
     for override in overrides:
         _apply(data, override)
     return parse_config(data, source="the configuration" if path is None else str(path))
@@ -42,16 +44,17 @@ def override_config(config: Config, overrides: Sequence[str]) -> Config:
     return parse_config(data, source="--set")
 
 
-def find_recipe(name: Path) -> Path | None:
+def find_recipe(name: Path, folder: str = "") -> Path | None:
     """The YAML of a recipe that comes with wsiseg, such as ``paper``; None where ``name`` is not one.
 
-    Recipes lie in the package once it is installed, and in ``configs/`` of a checkout.
+    Recipes lie in the package once it is installed, and in ``configs/`` of a checkout; other shipped files
+    lie in a ``folder`` there.
     """
     if name.is_file() or name.suffix or name.name != str(name):
         return None
     package = Path(__file__).parents[1]
-    for folder in (package / "recipes", package.parent / "configs"):
-        recipe = folder / f"{name}.yaml"
+    for shelf in (package / "recipes", package.parent / "configs"):
+        recipe = shelf / folder / f"{name}.yaml"
         if recipe.is_file():
             return recipe
     return None
@@ -63,10 +66,19 @@ def parse_config(data: dict[str, Any], *, source: str) -> Config:
     Raises:
         ConfigError: An unknown key or a wrong value.
     """
+    return parse_model(Config, data, source=source)
+
+
+def parse_model(model: type[Model], data: dict[str, Any], *, source: str) -> Model:
+    """Check plain data against any model; every problem is named by its key in one message.
+
+    Raises:
+        ConfigError: An unknown key or a wrong value.
+    """
     try:
-        return Config.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as err:
-        problems = "; ".join(_explain(dict(problem)) for problem in err.errors())
+        problems = "; ".join(_explain(model, dict(problem)) for problem in err.errors())
         raise ConfigError(f"{source}: {problems}") from None
 
 
@@ -87,14 +99,19 @@ def load_mapping(path: Path) -> dict[str, str]:
     Raises:
         ConfigError: No such file, not YAML, or an entry that is not one name to one class.
     """
-    mapping = {str(name): target for name, target in _read_mapping(path).items()}
+    mapping = {str(name): target for name, target in read_mapping(path).items()}
     for name, target in mapping.items():
         if not isinstance(target, str) or not target.strip():
             raise ConfigError(f"{path}: {name}", found=repr(target), expected="the name of a class")
     return mapping
 
 
-def _read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping; an empty file is an empty one.
+
+    Raises:
+        ConfigError: No such file, not YAML, or not a mapping.
+    """
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -116,28 +133,37 @@ def _apply(data: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as err:
         raise ConfigError(f"--set {key}: {text!r} is not a YAML value") from err
+    set_key(data, key, value, source=f"--set {key}")
+
+
+def set_key(data: dict[str, Any], key: str, value: Any, *, source: str) -> None:
+    """Put a value under ``section.key`` of plain data, making sections that are not there.
+
+    Raises:
+        ConfigError: A part of the key is no section.
+    """
     *sections, last = key.split(".")
     for section in sections:
         inner = data.setdefault(section, {})
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {key}: {section} is not a section")
+            raise ConfigError(f"{source}: {section} is not a section")
         data = inner
     data[last] = value
 
 
-def _explain(problem: dict[str, Any]) -> str:
+def _explain(root: type[BaseModel], problem: dict[str, Any]) -> str:
     where = ".".join(map(str, problem["loc"]))
     if problem["type"] != "extra_forbidden":
         message = problem["msg"].removeprefix("Value error, ")
         return f"{where}: {message}" if where else message
-    known = _known_keys(problem["loc"][:-1])
+    known = _known_keys(root, problem["loc"][:-1])
     near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
     return f"unknown key {where!r} ({hint})"
 
 
-def _known_keys(section: tuple[int | str, ...]) -> list[str]:
-    model: Any = Config
+def _known_keys(root: type[BaseModel], section: tuple[int | str, ...]) -> list[str]:
+    model: Any = root
     for part in section:
         if isinstance(part, int):
             continue

@@ -1,0 +1,83 @@
+"""``wsiseg study`` as a user meets it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from studycells import make_study
+from trainstores import write_tiles
+
+from wsiseg.cli.main import main
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def wsiseg(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run a command line in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = 0
+        try:
+            main(["-q", *arguments])
+        except SystemExit as leaving:
+            code = int(leaving.code or 0)
+        finally:
+            torch.set_num_threads(threads)
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+def write_study(folder: Path, **settings: object) -> None:
+    """JSON is YAML."""
+    (folder / "discs.yaml").write_text(json.dumps(make_study(**settings).model_dump(mode="json")))
+
+
+def test_a_study_and_its_tables_again(wsiseg: Command, tmp_path: Path) -> None:
+    write_study(tmp_path)
+    write_tiles(tmp_path / "tiles", "a")
+    write_tiles(tmp_path / "tiles", "b", seed=1)
+    code, out, err = wsiseg("study", "discs.yaml", "--device", "cpu")
+    assert code == 0, err
+    assert "Paired difference to A+" in out
+    assert "this grid cannot meet the rule" in out
+    assert "look at: studies/discs/study.html" in out
+    folder = tmp_path / "studies" / "discs"
+    before = (folder / "table.md").read_bytes()
+    (folder / "table.md").unlink()
+    code, out, err = wsiseg("study", "discs.yaml", "--report-only", "--tiles", "nowhere")
+    assert code == 0, err
+    assert (folder / "table.md").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "settings", "message"),
+    [
+        (["nowhere.yaml"], {}, "no such configuration file: nowhere.yaml"),
+        (["discs.yaml"], {}, "tiles does not exist. Cut slides into tiles first"),
+        (["discs.yaml", "--report-only"], {}, "studies/discs holds no result of this study"),
+        (
+            ["discs.yaml", "--devices", "2", "--scheduler", "x"],
+            {},
+            "--devices and --scheduler exclude each other",
+        ),
+        (["label-efficiency"], {}, "tiles does not exist"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    wsiseg: Command, tmp_path: Path, arguments: list[str], settings: dict[str, object], message: str
+) -> None:
+    write_study(tmp_path, **settings)
+    code, out, err = wsiseg("study", *arguments)
+    assert code in (1, 2)
+    assert message in " ".join(err.split())
+    assert out == ""
+    assert "Traceback" not in err
+    assert not (tmp_path / "studies").exists()

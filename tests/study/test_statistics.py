@@ -1,0 +1,162 @@
+"""The statistics of a study, against figures worked out by hand and properties that must hold."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from studycells import matrices
+
+from wsiseg.metrics import Scores
+from wsiseg.study.statistics import (
+    _draw_seeds,
+    bootstrap_weights,
+    class_scores,
+    labels_for,
+    mean_interval,
+    mean_score,
+    paired_difference,
+)
+
+COUNTS = hnp.arrays(np.int64, (2, 5, 3, 3), elements=st.integers(0, 1000))
+SLIDES = np.array([0, 0, 1, 1, 1])
+
+
+def test_scores_by_hand() -> None:
+    matrix = np.array([[8, 2], [1, 3]])
+    assert class_scores(matrix, "iou") == pytest.approx([8 / 11, 3 / 6])
+    assert class_scores(matrix, "f1") == pytest.approx([16 / 19, 6 / 9])
+    assert mean_score(matrix, "iou") == pytest.approx((8 / 11 + 1 / 2) / 2)
+
+
+def test_a_class_that_the_truth_does_not_show_is_not_scored() -> None:
+    matrix = np.array([[8, 2], [0, 0]])
+    assert np.isnan(class_scores(matrix, "iou")[1])
+    assert mean_score(matrix, "iou") == pytest.approx(0.8)
+    assert np.isnan(mean_score(np.zeros((2, 2), dtype=np.int64), "iou"))
+
+
+@given(hnp.arrays(np.int64, (4, 4), elements=st.integers(1, 10**6)))
+@settings(deadline=None, max_examples=30)
+def test_scores_are_those_of_evaluate_where_every_class_is_shown(matrix: np.ndarray) -> None:
+    found = Scores.from_confusion(matrix, ("a", "b", "c", "d"))
+    assert mean_score(matrix, "iou") == pytest.approx(found.mean["iou"])
+    assert mean_score(matrix, "f1") == pytest.approx(found.mean["f1"])
+
+
+@given(COUNTS, st.integers(0, 9))
+@settings(deadline=None, max_examples=30)
+def test_an_arm_does_not_differ_from_itself(counts: np.ndarray, seed: int) -> None:
+    counts[..., 0, 0] += 1
+    weights = bootstrap_weights(SLIDES, 100, seed)
+    for score in ("iou", "f1"):
+        found = paired_difference(counts, counts.copy(), weights, score)
+        assert found.mean == 0.0
+        assert found.interval == found.interval_with_seeds == (0.0, 0.0)
+        assert found.sign == found.sign_with_seeds == 0
+
+
+@given(COUNTS, COUNTS)
+@settings(deadline=None, max_examples=30)
+def test_the_other_way_round_the_difference_changes_its_sign(one: np.ndarray, other: np.ndarray) -> None:
+    one[..., 0, 0] += 1
+    other[..., 0, 0] += 1
+    weights = bootstrap_weights(SLIDES, 100)
+    forth = paired_difference(one, other, weights, "iou")
+    back = paired_difference(other, one, weights, "iou")
+    assert forth.mean == pytest.approx(-back.mean, abs=1e-12)
+    assert forth.interval == pytest.approx((-back.interval[1], -back.interval[0]), abs=1e-12)
+
+
+@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(0, 99))
+@settings(deadline=None, max_examples=30)
+def test_each_slide_drawn_brings_as_many_units_as_it_has(sizes: list[int], seed: int) -> None:
+    slide_of_unit = np.repeat(np.arange(len(sizes)), sizes)
+    weights = bootstrap_weights(slide_of_unit, 50, seed)
+    times = np.stack(
+        [weights[:, slide_of_unit == slide].sum(axis=1) / size for slide, size in enumerate(sizes)], axis=1
+    )
+    assert (times == times.round()).all()
+    assert (times.sum(axis=1) == len(sizes)).all()
+
+
+def test_units_are_drawn_once_on_average() -> None:
+    weights = bootstrap_weights(np.repeat([0, 1, 2], [2, 3, 4]), 20000)
+    assert weights.mean(axis=0) == pytest.approx(np.ones(9), abs=0.03)
+
+
+def test_a_hierarchical_bootstrap_is_wider_than_one_of_tiles_where_slides_differ() -> None:
+    # One slide on which the arm gains a lot, one on which it loses nothing: tiles alone cannot see that.
+    better, worse = matrices(0.95, units=20), matrices(0.7, units=20)
+    one = np.concatenate([better, worse])[None]
+    other = np.concatenate([worse, worse])[None]
+    slides = np.repeat([0, 1], 20)
+    hierarchical = paired_difference(one, other, bootstrap_weights(slides, 500), "iou").interval
+    flat = paired_difference(one, other, bootstrap_weights(np.zeros(40, dtype=np.int64), 500), "iou").interval
+    assert hierarchical[1] - hierarchical[0] > 2 * (flat[1] - flat[0])
+
+
+def test_a_difference_that_is_everywhere_is_seen() -> None:
+    one, other = matrices(0.9)[None], matrices(0.8)[None]
+    found = paired_difference(one, other, bootstrap_weights(np.array([0, 0, 0, 1, 1, 1]), 500), "f1")
+    assert found.sign == 1
+    assert found.interval[0] < found.mean < found.interval[1]
+    assert found.by_seed == (found.mean,)
+
+
+def test_the_scatter_of_seeds_widens_the_interval() -> None:
+    one = np.stack([matrices(right, units=200) for right in (0.95, 0.75)])
+    other = np.stack([matrices(0.8, units=200)] * 2)
+    found = paired_difference(one, other, bootstrap_weights(np.repeat([0, 1], 100), 500), "iou")
+    assert found.sign == 1
+    assert found.sign_with_seeds == 0
+    alone = paired_difference(one[:1], other[:1], bootstrap_weights(np.repeat([0, 1], 100), 500), "iou")
+    assert alone.interval_with_seeds is None
+
+
+def test_the_interval_with_seeds_has_the_width_that_theory_asks_for() -> None:
+    # Two seeds whose differences are 0 and d, on any test tiles: the mean has the standard error d / 2.
+    samples = np.array([[0.0] * 20000, [1.0] * 20000])
+    assert _draw_seeds(samples).std() == pytest.approx(0.5, abs=0.01)
+
+
+def test_the_interval_of_a_mean_by_hand() -> None:
+    # Mean 2, standard deviation 1, n = 3: 4.3027 is Student's 97.5 % quantile with 2 degrees of freedom.
+    low, high = mean_interval([1.0, 2.0, 3.0]) or (math.nan, math.nan)
+    assert (low, high) == pytest.approx((2 - 4.3027 / math.sqrt(3), 2 + 4.3027 / math.sqrt(3)), abs=1e-4)
+    assert mean_interval([1.0]) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "share", "bound"),
+    [
+        (0.5, 1 / 8, "<"),
+        (0.6, 1 / 8, "="),
+        (0.7, 1 / 4, "="),
+        (0.65, 1 / math.sqrt(32), "="),  # half the way between 1/8 and 1/4, on the logarithm
+        (0.8, 1.0, "="),
+        (0.9, 1.0, ">"),
+    ],
+)
+def test_labels_for_a_score_by_hand(target: float, share: float, bound: str) -> None:
+    found = labels_for([1 / 8, 1 / 4, 1.0], [0.6, 0.7, 0.8], target)
+    assert found.share == pytest.approx(share)
+    assert found.bound == bound
+
+
+def test_a_curve_that_falls_counts_as_level() -> None:
+    found = labels_for([1 / 4, 1 / 2, 1.0], [0.6, 0.5, 0.8], 0.7)
+    assert found.share == pytest.approx(2**-0.5)
+    assert labels_for([1 / 4, 1 / 2], [0.6, 0.5], 0.6).share == 1 / 4
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=6), st.floats(0, 1), st.floats(0, 1))
+@settings(deadline=None, max_examples=50)
+def test_a_higher_score_needs_no_fewer_labels(scores: list[float], one: float, other: float) -> None:
+    shares = [2.0 ** (n - len(scores) + 1) for n in range(len(scores))]
+    low, high = sorted((one, other))
+    fewer, more = labels_for(shares, scores, low).share, labels_for(shares, scores, high).share
+    assert fewer <= more + 1e-12
+    assert shares[0] <= fewer <= more + 1e-12 <= shares[-1] + 1e-9

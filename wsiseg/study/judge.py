@@ -1,0 +1,131 @@
+"""What the discriminator knows: its gauges, and whether its map finds the pixels that are wrong."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
+
+from wsiseg.model.discriminator import Discriminator
+from wsiseg.model.losses import known_pixels, one_hot
+from wsiseg.study.tallies import Calibration, Ranking, found_first
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A batch of test tiles with what was predicted on them.
+
+    Attributes:
+        image_NCHW: Standardised.
+        label_NHW: Truth; ``IGNORE_INDEX`` where it is unknown.
+        counted_NHW: bool, where it is known and the tile owns the pixel.
+        probabilities_NKHW: Of the segmentor.
+    """
+
+    image_NCHW: Tensor
+    label_NHW: Tensor
+    counted_NHW: Tensor
+    probabilities_NKHW: Tensor
+
+    @property
+    def right_NHW(self) -> Tensor:
+        """Where the likeliest class is the true one, bool."""
+        return self.probabilities_NKHW.argmax(dim=1) == self.label_NHW
+
+    @property
+    def entropy_NHW(self) -> Tensor:
+        """Of the probabilities, 0 sure to 1 clueless."""
+        probabilities = self.probabilities_NKHW
+        entropy = -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=1)
+        return (entropy / math.log(probabilities.shape[1])).clamp(0, 1)
+
+
+@dataclass
+class Judge:
+    """Collects what a discriminator says about test tiles.
+
+    Attributes:
+        discriminator: In evaluation mode.
+        knows_right: Whether it learnt where the segmentor is right (targets ``correctness``); one that
+            learnt to tell annotations from predictions estimates nothing pixel by pixel.
+    """
+
+    discriminator: Discriminator
+    knows_right: bool
+    calibration: Calibration = field(default_factory=Calibration)
+    by_score: Ranking = field(default_factory=Ranking)
+    by_entropy: Ranking = field(default_factory=Ranking)
+    gauges: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    tiles: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def see(self, seen: Seen) -> None:
+        """Ask about one batch. Unknown pixels are blank in all that is shown, as in training."""
+        known_N1HW = known_pixels(seen.label_NHW)
+        truth_NKHW = one_hot(seen.label_NHW, seen.probabilities_NKHW.shape[1])
+        verdict_NHW = self.map_of(seen)
+        self._gauge("d_real", self._ask(seen, truth_NKHW), seen.counted_NHW)
+        self._gauge("d_soft", self._ask(seen, seen.probabilities_NKHW * known_N1HW), seen.counted_NHW)
+        self._gauge("d_argmax", verdict_NHW, seen.counted_NHW)
+        if len(seen.label_NHW) > 1:
+            self._gauge("d_other", self._ask(seen, truth_NKHW.roll(1, dims=0)), seen.counted_NHW)
+        if self.knows_right:
+            self._compare(seen, verdict_NHW)
+
+    def map_of(self, seen: Seen) -> Tensor:
+        """The score of each pixel of a prediction, ``(N, H, W)`` in 0-1."""
+        planes_NKHW = one_hot(seen.probabilities_NKHW.argmax(dim=1), seen.probabilities_NKHW.shape[1])
+        return self._ask(seen, planes_NKHW * known_pixels(seen.label_NHW))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; what cannot be told is None."""
+        gauges = {
+            name: round(float(total / max(count, 1)), 6) for name, (total, count) in self.gauges.items()
+        }
+        if not self.knows_right:
+            return {"gauges": gauges}
+        suspicion, entropy, wrong = np.concatenate(self.tiles, axis=1)
+        errors = wrong.astype(np.int64)
+        first = {
+            "discriminator": found_first(suspicion, errors),
+            "entropy": found_first(entropy, errors),
+            "best_possible": found_first(wrong, errors),
+        }
+        return {
+            "gauges": gauges,
+            "auc": _rounded({"discriminator": self.by_score.auc, "entropy": self.by_entropy.auc}),
+            "errors_in_first_fifth": _rounded(first),
+            "calibration": self.calibration.to_json(),
+        }
+
+    def _ask(self, seen: Seen, planes_NKHW: Tensor) -> Tensor:
+        with torch.no_grad():
+            verdict_N1hw: Tensor = self.discriminator(seen.image_NCHW, planes_NKHW).float().sigmoid()
+        size = planes_NKHW.shape[-2:]
+        if verdict_N1hw.shape[-2:] != size:
+            verdict_N1hw = F.interpolate(verdict_N1hw, size=size, mode="bilinear", align_corners=False)
+        return verdict_N1hw[:, 0]
+
+    def _gauge(self, name: str, verdict_NHW: Tensor, counted_NHW: Tensor) -> None:
+        total = float(verdict_NHW[counted_NHW].double().sum())
+        self.gauges.setdefault(name, np.zeros(2))
+        self.gauges[name] += (total, float(counted_NHW.sum()))
+
+    def _compare(self, seen: Seen, verdict_NHW: Tensor) -> None:
+        counted_NHW, entropy_NHW = seen.counted_NHW, seen.entropy_NHW
+        right, score, entropy = (
+            values[counted_NHW].cpu().numpy() for values in (seen.right_NHW, verdict_NHW, entropy_NHW)
+        )
+        self.calibration.add(score, right)
+        self.by_score.add(1 - score, right)
+        self.by_entropy.add(entropy, right)
+        maps = ((1 - verdict_NHW) * counted_NHW, entropy_NHW * counted_NHW, counted_NHW & ~seen.right_NHW)
+        self.tiles.append(np.stack([part.double().sum(dim=(1, 2)).cpu().numpy() for part in maps]))
+
+
+def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:
+    return {name: None if value is None else round(value, 6) for name, value in values.items()}

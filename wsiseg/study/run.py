@@ -1,0 +1,133 @@
+"""A whole study: run what is missing, then rebuild the tables from the cells."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wsiseg.config.study import StudyConfig
+from wsiseg.errors import ConfigError, StoreLockedError
+from wsiseg.files import write_json
+from wsiseg.outcome import Outcome
+from wsiseg.progress import Progress
+from wsiseg.report.study import write_study_report
+from wsiseg.study.collect import Results, by_config, collect
+from wsiseg.study.plan import all_cells, plan_tasks
+from wsiseg.study.spread import run_here, run_in_processes, run_on_cluster
+from wsiseg.study.tables import build_table
+from wsiseg.study.work import CellTask, Place
+from wsiseg.train.prepare import Device
+
+
+@dataclass(frozen=True)
+class StudyOptions:
+    """Where and how a study is run; nothing here changes its figures.
+
+    Attributes:
+        tiles: Folder of tile stores.
+        out: Folder of the study.
+        device: Where to train.
+        workers: Threads that load tiles, in each process.
+        devices: Processes side by side.
+        scheduler: Address of a dask scheduler, instead of processes here.
+        keep_runs: Whether run folders stay.
+    """
+
+    tiles: Path
+    out: Path
+    device: Device = "auto"
+    workers: int = 1
+    devices: int = 1
+    scheduler: str | None = None
+    keep_runs: bool = False
+
+
+@dataclass(frozen=True)
+class StudyResult:
+    """What came out.
+
+    Attributes:
+        out: Folder with ``table.md``, ``table.json``, ``study.html`` and ``cells/``.
+        table: The content of ``table.json``.
+        outcomes: One a cell that was run now.
+    """
+
+    out: Path
+    table: Mapping[str, Any]
+    outcomes: list[Outcome]
+
+
+def run_study(name: str, study: StudyConfig, options: StudyOptions, *, progress: Progress) -> StudyResult:
+    """Run the cells that are not finished, then write the tables.
+
+    A cell that cannot be trained does not stop the others; its outcome says why.
+
+    Args:
+        name: Of the study, for headings.
+        study: What is compared.
+        options: Where and how.
+        progress: Told of every cell.
+
+    Raises:
+        ConfigError: The study does not fit the tiles, or an arm cannot be configured.
+        TrainingError: The tiles cannot be learnt from, or a process was lost.
+        StoreError: A store, or a result, is damaged.
+        OutputError: The folder cannot be written.
+    """
+    place = Place(options.out.resolve(), options.device, options.workers, options.keep_runs)
+    tasks = plan_tasks(study, options.tiles, place)
+    todo = [task for task in tasks if not task.is_done()]
+    outcomes = _work(todo, options, progress, done=len(tasks) - len(todo))
+    keys = {task.cell: task.key for task in tasks}
+    results = collect(
+        study, [task.cell for task in tasks], options.out, lambda cell, key: keys[cell].fits(key)
+    )
+    failed = [
+        f"{outcome.slide} failed: {outcome.reason}" for outcome in outcomes if outcome.status == "failed"
+    ]
+    results = replace(results, notes=(*results.notes, *failed))
+    return StudyResult(options.out, write_tables(name, results, options.out), outcomes)
+
+
+def report_study(name: str, study: StudyConfig, out: Path) -> StudyResult:
+    """Write the tables from the cells alone; tiles and networks are not needed.
+
+    Raises:
+        ConfigError: No finished cell of this study, or an arm cannot be configured.
+        StoreFormatError: A result is damaged.
+        OutputError: The folder cannot be written.
+    """
+    results = collect(study, all_cells(study), out, by_config(study))
+    if not results.cells:
+        raise ConfigError(
+            f"{out} holds no result of this study", remedy="Run it without --report-only, or name its --out"
+        )
+    return StudyResult(out, write_tables(name, results, out), [])
+
+
+def write_tables(name: str, results: Results, out: Path) -> Mapping[str, Any]:
+    """Write ``table.json``, ``table.md`` and ``study.html``; returns the content of the first."""
+    table = build_table(name, results)
+    write_json(out / "table.json", table)
+    write_study_report(table, out)
+    return table
+
+
+def _work(todo: list[CellTask], options: StudyOptions, progress: Progress, *, done: int) -> list[Outcome]:
+    if options.scheduler is not None and todo:
+        ended = run_on_cluster(todo, options.scheduler)
+    elif options.devices > 1 and len(todo) > 1:
+        ended = run_in_processes(todo, options.devices)
+    else:
+        ended = run_here(todo, progress)
+    progress.start("cells", done + len(todo))
+    progress.advance(done)
+    outcomes = []
+    for task, error in ended:
+        outcome = Outcome(task.cell.name)
+        if error is not None:
+            outcome.status = "skipped" if isinstance(error, StoreLockedError) else "failed"
+            outcome.reason = str(error)
+        outcomes.append(outcome)
+        progress.advance(1)
+    return outcomes

@@ -1,0 +1,197 @@
+"""One cell, from its task to its result: a function that another process, or another machine, can run."""
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from wsiseg import __version__
+from wsiseg.config import Config
+from wsiseg.errors import CheckpointError, TrainingDataError
+from wsiseg.files import as_output_error, write_json
+from wsiseg.model.checkpoint import checkpoints, load_trained
+from wsiseg.outcome import REPORT_FILE
+from wsiseg.progress import NullProgress, Progress
+from wsiseg.study.cells import Cell, CellKey, read_cell, write_cell
+from wsiseg.study.examine import examine
+from wsiseg.tilestore import TileStore, store_lock
+from wsiseg.train.prepare import Device
+from wsiseg.train.run import begin_run, resume_run
+from wsiseg.train.runfolder import is_finished
+
+RUNS = "runs"
+"""Folder of unfinished, or kept, training runs in the folder of a study."""
+
+_TASK_FILE = "task.json"
+_TASK_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and how cells are run; nothing here decides a result.
+
+    Attributes:
+        out: Folder of the study, absolute.
+        device: Where to train and examine.
+        workers: Threads that load tiles.
+        keep_runs: Whether run folders stay.
+    """
+
+    out: Path
+    device: Device = "auto"
+    workers: int = 1
+    keep_runs: bool = False
+
+
+@dataclass(frozen=True)
+class CellTask:
+    """All that a cell needs, wherever it is run; every path is absolute.
+
+    Attributes:
+        cell: Which one.
+        key: What decides its result.
+        config: What to train.
+        teaching: Tile stores to learn from.
+        testing: Tile stores to examine on.
+        place: Where and how.
+    """
+
+    cell: Cell
+    key: CellKey
+    config: Config
+    teaching: tuple[Path, ...]
+    testing: tuple[Path, ...]
+    place: Place
+
+    @property
+    def folder(self) -> Path:
+        """Where the cell works."""
+        return self.place.out / RUNS / self.cell.name
+
+    @property
+    def result(self) -> Path:
+        """The file of its result."""
+        return self.cell.file(self.place.out)
+
+    def is_done(self) -> bool:
+        """Whether the wanted result is there.
+
+        Raises:
+            StoreFormatError: A result is there and damaged.
+        """
+        found = read_cell(self.result)
+        return found is not None and self.key.fits(found["key"])
+
+
+def run_cell(task: CellTask, progress: Progress | None = None) -> None:
+    """Train and examine one cell, unless that is done; an interrupted training goes on where it was.
+
+    Raises:
+        StoreLockedError: Another process is at this cell.
+        TrainingError: It cannot be trained, or diverged.
+        StoreError: A tile cannot be read.
+        OutputError: The disk is full.
+    """
+    progress = NullProgress() if progress is None else progress
+    with store_lock(task.result), _quiet_training():
+        if task.is_done():
+            return
+        begun = time.monotonic()
+        run = _train(task, progress)
+        figures = _examine(task, run, progress)
+        made = _made(task.place.device, time.monotonic() - begun)
+        result = {**_head(task.cell), "made": made, "training": _training(run), **figures}
+        write_cell(task.result, {**result, "key": task.key.to_json()})
+        if not task.place.keep_runs:
+            shutil.rmtree(task.folder, ignore_errors=True)
+            with suppress(OSError):
+                task.folder.parent.rmdir()
+
+
+def _examine(task: CellTask, run: Path, progress: Progress) -> dict[str, Any]:
+    # The weights of the last step, whatever a validation would have chosen: no arm may choose.
+    last = checkpoints(run, "last")[-1]
+    stores = [TileStore.open(path) for path in task.testing]
+    return examine(load_trained(last, _device(task.place.device)), stores, progress=progress)
+
+
+def _train(task: CellTask, progress: Progress) -> Path:
+    """A finished run; what is left of an interrupted one is used."""
+    run, tiles, described = task.folder / "run", task.folder / "tiles", _described(task)
+    if _read_task(task.folder) == described:
+        # What cannot be continued, because the kill came too early or tore a file, is begun again.
+        with suppress(CheckpointError, TrainingDataError):
+            if not is_finished(run):
+                resume_run(run, device=task.place.device, workers=task.place.workers, progress=progress)
+            return run
+    with as_output_error(task.folder):
+        shutil.rmtree(task.folder, ignore_errors=True)
+        tiles.mkdir(parents=True)
+        for store in task.teaching:
+            # The stores of test slides are not in the folder that training sees.
+            (tiles / store.name).symlink_to(store, target_is_directory=True)
+    write_json(task.folder / _TASK_FILE, described)
+    begin_run(
+        task.config,
+        tiles=tiles,
+        folder=run,
+        device=task.place.device,
+        workers=task.place.workers,
+        progress=progress,
+    )
+    return run
+
+
+def _described(task: CellTask) -> dict[str, Any]:
+    """What an interrupted training must have in common with the task to be continued."""
+    return {"version": _TASK_VERSION, "folder": str(task.folder), "key": task.key.to_json()}
+
+
+def _read_task(folder: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads((folder / _TASK_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def _head(cell: Cell) -> dict[str, Any]:
+    return {"arm": cell.arm, "share": str(cell.share), "seed": cell.seed, "fold": cell.fold}
+
+
+def _made(device: Device, seconds: float) -> dict[str, Any]:
+    """By what; the seconds are those since the last interruption."""
+    name = torch.cuda.get_device_name() if _device(device) == "cuda" else "cpu"
+    versions = {"wsiseg": __version__, "torch": str(torch.__version__)}
+    return {**versions, "device": name, "seconds": round(seconds, 1)}
+
+
+def _training(run: Path) -> dict[str, Any]:
+    """What the run itself reports: tiles by their part, and what it wants the reader to know."""
+    report = json.loads((run / REPORT_FILE).read_text(encoding="utf-8"))
+    parts = ("labelled_tiles", "unlabelled_tiles", "validation_tiles")
+    tiles = {part: sum(slide["counts"].get(part, 0) for slide in report["slides"]) for part in parts}
+    return {**tiles, "notices": report["notices"]}
+
+
+def _device(wanted: Device) -> str:
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def _quiet_training() -> Iterator[None]:
+    """What training would warn of is kept in the result: sixty cells would say it sixty times."""
+    logger = logging.getLogger("wsiseg.train")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
