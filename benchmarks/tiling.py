@@ -34,6 +34,7 @@ from numpy.typing import NDArray
 from wsiseg.annotation import find_beside
 from wsiseg.config import load_config
 from wsiseg.geometry import Box, TileGrid
+from wsiseg.process import settle
 from wsiseg.progress import NullProgress
 from wsiseg.raster import ShapePainter
 from wsiseg.synthetic import SlideSpec, make_slide
@@ -73,6 +74,7 @@ def openslide_loop(slide: Path, store: Path) -> int:
 
 def run_here(mode: str, slide: Path, store: Path) -> dict[str, float]:
     """One measurement, in this process."""
+    settle()
     work = tile_with(MODES[mode]) if MODES[mode] else openslide_loop
     begun, cpu = time.perf_counter(), time.process_time()
     tiles = work(slide, store)

@@ -14,7 +14,7 @@ from wsiseg.cli.main import COMMANDS
 PACKAGE = Path(wsiseg.__file__).parent
 
 FLOORS = {
-    0: {"errors", "geometry", "classes", "progress"},
+    0: {"errors", "geometry", "classes", "progress", "process"},
     1: {"raster", "tissue", "metrics", "objects", "blend", "labelmap", "draw", "trace"},
     2: {"files", "outcome", "labelimage", "slide", "tilestore", "annotation", "config"},
     3: {"model"},

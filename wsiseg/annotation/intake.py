@@ -32,12 +32,14 @@ class Intake:
         report: Counts what is mended and left out.
         annotations: What was kept, in file order.
         seen: Objects met so far; the next one has this index.
+        classes: Name and colour of each class object that was met, by its text.
     """
 
     origin_l0: tuple[float, float] = (0.0, 0.0)
     report: ImportReport = field(default_factory=ImportReport)
     annotations: list[Annotation] = field(default_factory=list)
     seen: int = 0
+    classes: dict[str, tuple[str | None, tuple[int, int, int] | None]] = field(default_factory=dict)
 
     def next_index(self) -> int:
         """The index of the object that is looked at now."""

@@ -207,7 +207,7 @@ def _class_of(
     if isinstance(value, str):
         value = _unquoted(value)
     if isinstance(value, dict):
-        return _class_name(value), _color(value)
+        return _known_class(value, intake)
     if isinstance(value, str):
         return _text(value), None
     if value is not None and not (isinstance(value, float) and math.isnan(value)):
@@ -218,6 +218,16 @@ def _class_of(
         if name:
             return name, None
     return None, None
+
+
+def _known_class(
+    classification: Mapping[str, Any], intake: Intake
+) -> tuple[str | None, tuple[int, int, int] | None]:
+    """Name and colour of a class object; a file repeats a handful of them a hundred thousand times."""
+    key = repr(classification)
+    if key not in intake.classes:
+        intake.classes[key] = _class_name(classification), _color(classification)
+    return intake.classes[key]
 
 
 def _unquoted(text: str) -> Any:

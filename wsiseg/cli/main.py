@@ -10,6 +10,7 @@ import click
 from wsiseg import __version__
 from wsiseg.cli.console import fail, setup_logging
 from wsiseg.errors import WsisegError
+from wsiseg.process import settle
 
 COMMANDS = {
     "tile": "Cut slides into tiles, with labels where there are annotations.",
@@ -70,6 +71,7 @@ def cli(ctx: click.Context, debug: bool, verbose: bool, quiet: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> Any:
     """Run the command line; our own errors become one line on stderr and an exit code."""
+    settle()
     context: dict[str, Any] = {}
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     try:

@@ -7,6 +7,7 @@ then for each chunk its offset and length as uint64, then a CRC-32C of that inde
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import google_crc32c
@@ -36,7 +37,16 @@ def encode_image(image: NDArray[np.uint8], jpeg_quality: int | None = None) -> b
 
 def encode_label(label: NDArray[np.uint8]) -> bytes:
     """Compress the label map of a tile."""
+    if (label == label.flat[0]).all():
+        return _encode_constant(label.shape, int(label.flat[0]))
     return bytes(Zstd(level=ZSTD_LEVEL, checksum=False).encode(np.ascontiguousarray(label)))
+
+
+@lru_cache(maxsize=8)
+def _encode_constant(shape: tuple[int, ...], value: int) -> bytes:
+    """Every second tile of a slide is all background: compressed once."""
+    label = np.full(shape, value, dtype=np.uint8)
+    return bytes(Zstd(level=ZSTD_LEVEL, checksum=False).encode(label))
 
 
 def write_shard(target: Path, chunks: Sequence[bytes | None], slots: int) -> None:

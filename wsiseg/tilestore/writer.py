@@ -73,14 +73,24 @@ def encode_tile(
     if label is None or not readable:
         counts, label = (0,) * classes, None
     else:
-        # Faster than bincount, which first makes 8-byte integers of all pixels.
-        counts = tuple(int(np.count_nonzero(label == index)) for index in range(classes))
+        counts = _count_classes(label, classes)
     return EncodedTile(
         readable=readable,
         image=None if image is None or not readable else encode_image(image, jpeg_quality),
         label=encode_label(label) if label is not None and any(counts) else None,
         class_pixels=counts,
     )
+
+
+def _count_classes(label: NDArray[np.uint8], classes: int) -> tuple[int, ...]:
+    """Pixels of each class; counting one after another is faster than bincount, which makes long integers."""
+    counts = []
+    left = label.size
+    for index in range(classes):
+        # Most tiles hold few classes, so there is often nothing left to count.
+        counts.append(int(np.count_nonzero(label == index)) if left else 0)
+        left -= counts[-1]
+    return tuple(counts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -34,7 +33,7 @@ from wsiseg.tiling.keys import content_key, digest_annotations, digest_mask, ima
 from wsiseg.tiling.labelling import LabelledBy, Labeller, choose_mode, count_classes
 from wsiseg.tiling.overview import draw_overview, save_png
 from wsiseg.tiling.pipeline import TileMaker, fill_store
-from wsiseg.tiling.tissue_map import Overview, TissueMap, look_at, map_tissue
+from wsiseg.tiling.tissue_map import TissueMap, look_at, map_tissue
 
 _log = logging.getLogger(__name__)
 
@@ -120,17 +119,11 @@ class _Tiler:
         if before is not None and before.header.key == self._key:
             discard_partial(self._target)
             return replace(_summary(before), up_to_date=True)
-        with ThreadPoolExecutor(1) as beside:
-            return self._make(before, beside, progress)
-
-    def _make(self, before: TileStore | None, beside: Executor, progress: Progress) -> TilingSummary:
-        """Make the store anew, or its labels; ``beside`` does what needs no waiting for."""
-        looking = beside.submit(self._look)
+        # Annotations first: a class that nobody knows should not cost the reading of a slide.
         labels = self._read_labels()
+        overview = look_at(self._slide)
+        tissue = map_tissue(self._slide, overview, self._config.tissue, self._job.mask)
         labeller = labels.on(self._frame)
-        overview, tissue = looking.result()
-        picture_frame = GridFrame(self._slide.size_l0, overview.downsample, self._frame.mpp)
-        picture_label = beside.submit(lambda: labels.on(picture_frame).label(overview.box))
         plan = self._plan(tissue, labels, labeller)
         boxes = [plan.header.grid[int(index)].read for index in plan.indices]
         same = before if before is not None and before.header.image_key == plan.header.image_key else None
@@ -145,6 +138,7 @@ class _Tiler:
         fill_store(writer, plan, make, workers=self._options.workers, progress=progress)
         columns = writer.columns()
         self._check_readable(columns["readable"])
+        picture_frame = GridFrame(self._slide.size_l0, overview.downsample, self._frame.mpp)
         picture = draw_overview(
             overview,
             tissue,
@@ -152,16 +146,12 @@ class _Tiler:
             boxes,
             labelled=columns["labelled"],
             readable=columns["readable"],
-            label=picture_label.result(),
+            label=labels.on(picture_frame).label(overview.box),
             palette=self._config.schema_.palette,
         )
         save_png(picture, self._target.with_suffix(".tissue.png"))
         writer.publish()
         return replace(_summary(TileStore.open(self._target)), labels_only=same is not None)
-
-    def _look(self) -> tuple[Overview, TissueMap]:
-        overview = look_at(self._slide)
-        return overview, map_tissue(self._slide, overview, self._config.tissue, self._job.mask)
 
     def _store_before(self) -> TileStore | None:
         """The store that is there, if it is one and can be used.
@@ -219,7 +209,10 @@ class _Tiler:
         grid = TileGrid(self._frame.size_gr, tiling.tile_px, tiling.overlap_px)
         boxes = [tile.read for tile in grid]
         shares = tissue.shares(_float_l0(boxes, self._frame))
-        taken = (shares >= tiling.min_tissue_share) | labeller.annotated(boxes)
+        taken = shares >= tiling.min_tissue_share
+        # Asking for annotations is slow, and needless where there is tissue enough.
+        doubtful = np.flatnonzero(~taken)
+        taken[doubtful] = labeller.annotated([boxes[i] for i in doubtful.tolist()])
         indices = np.flatnonzero(taken).astype(np.int64)
         if not indices.size:
             raise SlideError(
