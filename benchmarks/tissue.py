@@ -24,7 +24,7 @@ from wsiseg.errors import ResolutionError
 from wsiseg.slide import Slide
 from wsiseg.synthetic import PRESETS, SlideSpec, make_slide
 from wsiseg.synthetic.render import Scene
-from wsiseg.tiling.tissue_map import TissueMap, look_at, map_tissue
+from wsiseg.tissuemap import TissueMap, look_at, map_tissue
 
 ASSUMED_MPP = 0.5
 """For real slides that do not say."""

@@ -22,10 +22,10 @@ from wsiseg.infer.ometiff import write_label_image
 from wsiseg.infer.omezarr import write_label_zarr
 from wsiseg.infer.overview import write_overview
 from wsiseg.infer.request import Settings
-from wsiseg.infer.tissue import Glance
 from wsiseg.progress import Progress
 from wsiseg.slide import Slide
 from wsiseg.tilestore import MaskStore
+from wsiseg.tissuemap import Overview
 
 ZIP_ABOVE = 64 << 20
 """Bytes from which the QuPath file is zipped.
@@ -44,7 +44,7 @@ class Finished:
         frame: The grid frame of the mask.
         label: The mask.
         table: The objects.
-        glance: The slide, small.
+        overview: The slide, small.
         metadata: Texts that the annotation files carry.
         record: Content of the record, but for the names of the files.
     """
@@ -53,7 +53,7 @@ class Finished:
     frame: GridFrame
     label: MaskStore
     table: ObjectTable
-    glance: Glance
+    overview: Overview
     metadata: dict[str, str]
     record: dict[str, Any]
 
@@ -85,8 +85,8 @@ def write_all(folder: Path, finished: Finished, settings: Settings, progress: Pr
         written += [f"{stem}{kept_suffix(name)}" for name in settings.keep]
         finished.table.write_csv(folder / f"{stem}{TABLE_SUFFIX}")
         progress.advance()
-        glance = finished.glance
-        write_overview(folder / f"{stem}{PICTURE_SUFFIX}", glance.rgb, glance.downsample, finished.table)
+        overview = finished.overview
+        write_overview(folder / f"{stem}{PICTURE_SUFFIX}", overview.rgb, overview.downsample, finished.table)
         progress.advance()
         write_label_image(
             folder / f"{stem}{MASK_SUFFIX}",

@@ -24,12 +24,12 @@ from wsiseg.infer.seams import SeamScore, score_seams
 from wsiseg.infer.splitting import split_touching
 from wsiseg.infer.stitcher import Planes, build_stitcher
 from wsiseg.infer.tiles import PredictedTile, TileSource, predict_tiles
-from wsiseg.infer.tissue import glance_at, tiles_with_tissue
 from wsiseg.infer.turning import Predictor
 from wsiseg.infer.workfolder import Work, WorkFolder, finished_files
 from wsiseg.progress import NullProgress, Progress
 from wsiseg.slide import Slide
 from wsiseg.tilestore import store_lock
+from wsiseg.tissuemap import boxes_to_l0, look_at, map_tissue
 
 __all__ = ["ModelCard", "Settings", "SlidePrediction", "predict_slide"]
 
@@ -80,6 +80,10 @@ def predict_slide(
         return finished
 
 
+_ANY_TISSUE = 1e-6
+"""Share of a tile above which it is predicted: any tissue at all, but for rounding."""
+
+
 @dataclass
 class _Job:
     """The work on one slide."""
@@ -103,8 +107,10 @@ class _Job:
 
     def run(self) -> Path:
         """Predict, outline, measure, write; gives the folder of the files."""
-        glance = glance_at(self.slide, self.settings.predict.overview_px)
-        wanted = tiles_with_tissue(self.slide, glance, self.frame, self.grid, self.settings.tissue)
+        overview = look_at(self.slide, self.settings.predict.overview_px)
+        tissue = map_tissue(self.slide, overview, self.settings.tissue, None)
+        boxes = boxes_to_l0([tile.read for tile in self.grid], self.frame)
+        wanted = tissue.shares(boxes) > _ANY_TISSUE
         work = WorkFolder.open(
             self.path,
             Work(
@@ -130,7 +136,7 @@ class _Job:
             frame=self.frame,
             label=work.masks.label,
             table=table,
-            glance=glance,
+            overview=overview,
             metadata={"wsiseg": __version__, "model": self.model.fingerprint},
             record=self._record(counts, seams, self._warnings(seams, work, wanted)),
         )

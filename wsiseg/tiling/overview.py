@@ -9,7 +9,7 @@ from PIL import Image
 
 from wsiseg.files import atomic_path
 from wsiseg.geometry import Box, GridFrame
-from wsiseg.tiling.tissue_map import Overview, TissueMap
+from wsiseg.tissuemap import Overview, TissueMap
 
 TISSUE_COLOR = (0, 110, 60)
 UNLABELLED_COLOR = (60, 110, 200)

@@ -1,7 +1,6 @@
 """One slide into one tile store."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +14,7 @@ from wsiseg.annotation import Classified, classify, read_annotations
 from wsiseg.classes import ClassSchema
 from wsiseg.config import Config
 from wsiseg.errors import OutputError, SlideError, SlideReadError, StoreError, WsisegError
-from wsiseg.geometry import Box, GridFrame, TileGrid
+from wsiseg.geometry import GridFrame, TileGrid
 from wsiseg.progress import Progress
 from wsiseg.slide import Slide
 from wsiseg.tilestore import (
@@ -33,7 +32,7 @@ from wsiseg.tiling.keys import content_key, digest_annotations, digest_mask, ima
 from wsiseg.tiling.labelling import LabelledBy, Labeller, choose_mode, count_classes
 from wsiseg.tiling.overview import draw_overview, save_png
 from wsiseg.tiling.pipeline import TileMaker, fill_store
-from wsiseg.tiling.tissue_map import TissueMap, look_at, map_tissue
+from wsiseg.tissuemap import TissueMap, boxes_to_l0, look_at, map_tissue
 
 _log = logging.getLogger(__name__)
 
@@ -208,7 +207,7 @@ class _Tiler:
         tiling = self._config.tiling
         grid = TileGrid(self._frame.size_gr, tiling.tile_px, tiling.overlap_px)
         boxes = [tile.read for tile in grid]
-        shares = tissue.shares(_float_l0(boxes, self._frame))
+        shares = tissue.shares(boxes_to_l0(boxes, self._frame))
         taken = shares >= tiling.min_tissue_share
         # Asking for annotations is slow, and needless where there is tissue enough.
         doubtful = np.flatnonzero(~taken)
@@ -278,10 +277,3 @@ def _summary(store: TileStore) -> TilingSummary:
         unreadable_l0=[(box.x0, box.y0, box.x1, box.y1) for box in unreadable],
         tissue_share=float(store.provenance["tissue_share"]),
     )
-
-
-def _float_l0(boxes_gr: Sequence[Box], frame: GridFrame) -> NDArray[np.float64]:
-    """Boxes ``(n, 4)`` at level 0, not rounded."""
-    corners = np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes_gr], dtype=np.float64)
-    scaled: NDArray[np.float64] = corners * np.tile(frame.downsample, 2)
-    return scaled

@@ -1,5 +1,6 @@
 """Where the tissue of a slide is, from the slide itself or from the user, and how much of a box it fills."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,13 @@ class TissueMap:
         share = np.divide(tissue, area, out=np.zeros_like(area), where=area > 0)
         clipped: NDArray[np.float32] = np.clip(share, 0, 1).astype(np.float32)
         return clipped
+
+
+def boxes_to_l0(boxes_gr: Sequence[Box], frame: GridFrame) -> NDArray[np.float64]:
+    """Boxes of a grid at level 0, not rounded: float64 ``(n, 4)``, x0, y0, x1, y1."""
+    corners = np.array([(b.x0, b.y0, b.x1, b.y1) for b in boxes_gr], dtype=np.float64)
+    scaled: NDArray[np.float64] = corners * np.tile(frame.downsample, 2)
+    return scaled
 
 
 def look_at(slide: Slide, max_side: int | None = None) -> Overview:

@@ -12,7 +12,7 @@ from wsiseg.config import TissueConfig
 from wsiseg.errors import ConfigError
 from wsiseg.geometry import Box
 from wsiseg.slide import Slide
-from wsiseg.tiling.tissue_map import TissueMap, look_at, map_tissue
+from wsiseg.tissuemap import TissueMap, look_at, map_tissue
 
 
 @pytest.fixture
