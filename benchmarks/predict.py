@@ -1,13 +1,15 @@
 """What whole-slide prediction costs over the network alone, against a peer, and in memory.
 
     python benchmarks/predict.py speed [--side 4096] [--repeat 3] [--device cpu] [--precision auto]
+                                       [--model RUN --on SLIDE.svs] [--compile]
     python benchmarks/predict.py memory [--sizes 10000x10000 30000x30000]
 
 ``speed``: DeepLabV3+ (tu-mobilenetv3_small_100, 4 classes, random weights, tiles of 512 px that overlap by
 a quarter) on one slide. "forward" is the network on the same batches, already in memory: the limit. "wsiseg"
 goes from the slide file to a stitched mask on disk; "wsiseg, all files" on to outlines, measurements and
 every output. MONAI's ``sliding_window_inference`` gets the whole region as an array in memory; it is left
-out where it is not installed.
+out where it is not installed. Random weights outline noise; with ``--model`` and ``--on`` a trained run
+segments a slide of its own kind, which is what users wait for. ``--compile`` compiles for all but MONAI.
 
 ``memory``: peak resident memory of a whole prediction with a predictor that only looks at colours, for
 slides of several sizes, each with one glomerulus and three nuclei every 512 px.
@@ -39,6 +41,7 @@ from wsiseg.infer.pipeline import ModelCard, Settings, predict_slide
 from wsiseg.infer.stitcher import Planes, build_stitcher
 from wsiseg.infer.tiles import TileSource, predict_tiles
 from wsiseg.infer.workfolder import Work, WorkFolder
+from wsiseg.process import settle
 from wsiseg.slide import Slide
 
 TILE_PX, OVERLAP, BATCH = 512, 0.25, 4
@@ -82,12 +85,30 @@ def look_at_colors(images_NTT3: NDArray[np.uint8]) -> NDArray[np.float32]:
     return probabilities
 
 
-def network(device: str, precision: str) -> tuple[Any, Any, Any]:
+def network(options: argparse.Namespace) -> tuple[Any, Any, Any]:
     """The predictor, the network itself, and the function that makes its input."""
     import torch
 
-    from wsiseg.config.training import SegmentorConfig
     from wsiseg.infer.predictor import TorchPredictor
+
+    device = torch.device(options.device)
+    model = untrained(options.device) if options.model is None else trained(options.model, device)
+    predictor = TorchPredictor(model, device, precision=options.precision, compiled=options.compile)
+    return predictor, model.segmentor, model.normalise
+
+
+def trained(run: Path, device: Any) -> Any:
+    """The model of a run."""
+    from wsiseg.model.checkpoint import load_trained
+
+    return load_trained(run, device)
+
+
+def untrained(device: str) -> Any:
+    """A model with random weights."""
+    import torch
+
+    from wsiseg.config.training import SegmentorConfig
     from wsiseg.model.normalise import standardise, to_unit
     from wsiseg.model.segmentor import build_segmentor
 
@@ -102,7 +123,7 @@ def network(device: str, precision: str) -> tuple[Any, Any, Any]:
     model: Any = Model()
     model.segmentor = segmentor
     model.normalise = lambda images: standardise(to_unit(images, device), config.mean, config.std)
-    return TorchPredictor(model, torch.device(device), precision=precision), segmentor, model.normalise
+    return model
 
 
 def grid_of(slide: Slide) -> TileGrid:
@@ -173,12 +194,13 @@ def peak_mb() -> float:
 
 def measure_here(options: argparse.Namespace) -> dict[str, float]:
     """One measurement, in this process."""
+    settle()
     with Slide.open(options.slide) as slide, tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if options.run == "colors":
             work = run_all(slide, look_at_colors, folder)
         else:
-            predictor, segmentor, normalise = network(options.device, options.precision)
+            predictor, segmentor, normalise = network(options)
             predictor(np.zeros((BATCH, TILE_PX, TILE_PX, 3), dtype=np.uint8))
             work = {
                 "forward": lambda: run_forward(slide, predictor),
@@ -199,6 +221,8 @@ def measure(run: str, slide: Path, options: argparse.Namespace) -> dict[str, flo
     """The same in a fresh process."""
     command = [sys.executable, __file__, "--run", run, "--slide", str(slide)]
     command += ["--device", options.device, "--precision", options.precision, options.what]
+    command += ["--compile"] if options.compile else []
+    command += [] if options.model is None else ["--model", str(options.model)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
     figures: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return figures
@@ -206,8 +230,10 @@ def measure(run: str, slide: Path, options: argparse.Namespace) -> dict[str, flo
 
 def speed(options: argparse.Namespace, folder: Path) -> Iterator[str]:
     """Lines of the table of speeds."""
-    slide = folder / "slide.tiff"
-    write_slide(slide, options.side, options.side)
+    slide = options.on
+    if slide is None:
+        slide = folder / "slide.tiff"
+        write_slide(slide, options.side, options.side)
     methods = ["forward", "wsiseg", "wsiseg, all files"]
     try:
         import monai  # noqa: F401 - only whether it is there
@@ -252,6 +278,9 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", default="auto")
+    parser.add_argument("--model", type=Path, metavar="RUN")
+    parser.add_argument("--on", type=Path, metavar="SLIDE")
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--sizes", nargs="+", default=["10000x10000", "30000x30000"])
     parser.add_argument("--run", help=argparse.SUPPRESS)
     parser.add_argument("--slide", type=Path, help=argparse.SUPPRESS)

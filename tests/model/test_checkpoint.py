@@ -23,6 +23,7 @@ from wsiseg.model.checkpoint import (
 from wsiseg.model.discriminator import build_discriminator
 from wsiseg.model.export import export_model, model_card
 from wsiseg.model.segmentor import build_segmentor
+from wsiseg.outcome import read_outcomes
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +168,10 @@ def test_an_exported_model_is_the_same_model(tmp_path: Path, config: Config) -> 
         "checkpoint.json",
         "segmentor.safetensors",
         "discriminator.safetensors",
+        "report.json",
     }
+    (slide,) = read_outcomes(tmp_path / "model")
+    assert (slide.slide, slide.status, slide.counts) == ("a", "ok", {"part": "labelled"})
     card = (tmp_path / "model" / "README.md").read_text()
     assert "64 px at 0.4 um/px" in card
     assert "- labelled: a" in card

@@ -7,6 +7,7 @@ from wsiseg.config.training import AugmentConfig
 from wsiseg.errors import ConfigError
 from wsiseg.files import atomic_folder
 from wsiseg.model.checkpoint import INFO_FILE, CheckpointInfo, TrainedModel, load_trained
+from wsiseg.outcome import Outcome, write_report
 
 _PARTS = (INFO_FILE, "segmentor.safetensors", "discriminator.safetensors")
 CARD_FILE = "README.md"
@@ -35,8 +36,16 @@ def export_model(source: Path, target: Path) -> TrainedModel:
         for name in _PARTS:
             if (model.path / name).is_file():
                 shutil.copyfile(model.path / name, folder / name)
+        _account(folder, model)
         (folder / CARD_FILE).write_text(model_card(model.info, model.fingerprint, target), encoding="utf-8")
     return load_trained(target)
+
+
+def _account(folder: Path, model: TrainedModel) -> None:
+    """Write ``report.json``: the slides that the model has learned from, each with its part."""
+    parts = [(name, part) for part, names in model.info.slides.items() for name in names]
+    outcomes = [Outcome(name, counts={"part": part}) for name, part in sorted(parts)]
+    write_report(folder, "export", outcomes, fingerprint=model.fingerprint, step=model.info.step)
 
 
 def model_card(info: CheckpointInfo, fingerprint: str, target: Path) -> str:
