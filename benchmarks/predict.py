@@ -5,11 +5,12 @@
     python benchmarks/predict.py memory [--sizes 10000x10000 30000x30000]
 
 ``speed``: DeepLabV3+ (tu-mobilenetv3_small_100, 4 classes, random weights, tiles of 512 px that overlap by
-a quarter) on one slide. "forward" is the network on the same batches, already in memory: the limit. "wsiseg"
-goes from the slide file to a stitched mask on disk; "wsiseg, all files" on to outlines, measurements and
-every output. MONAI's ``sliding_window_inference`` gets the whole region as an array in memory; it is left
-out where it is not installed. Random weights outline noise; with ``--model`` and ``--on`` a trained run
-segments a slide of its own kind, which is what users wait for. ``--compile`` compiles for all but MONAI.
+a quarter) on one slide. "forward" is the network on as many batches as the tissue fills, already in
+memory: the limit. "wsiseg" goes from the slide file to a stitched mask on disk; "wsiseg, all files" on to
+outlines, measurements and every output. MONAI's ``sliding_window_inference`` gets the whole region as an
+array in memory, glass and all; it is left out where it is not installed. Random weights outline noise; with
+``--model`` and ``--on`` a trained run segments a slide of its own kind, which is what users wait for.
+``--compile`` compiles for all but MONAI.
 
 ``memory``: peak resident memory of a whole prediction with a predictor that only looks at colours, for
 slides of several sizes, each with one glomerulus and three nuclei every 512 px.
@@ -35,7 +36,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from wsiseg.classes import default_schema
-from wsiseg.config import PredictConfig
+from wsiseg.config import PredictConfig, TissueConfig
 from wsiseg.geometry import TileGrid
 from wsiseg.infer.pipeline import ModelCard, Settings, predict_slide
 from wsiseg.infer.stitcher import Planes, build_stitcher
@@ -43,6 +44,7 @@ from wsiseg.infer.tiles import TileSource, predict_tiles
 from wsiseg.infer.workfolder import Work, WorkFolder
 from wsiseg.process import settle
 from wsiseg.slide import Slide
+from wsiseg.tissuemap import boxes_to_l0, look_at, map_tissue
 
 TILE_PX, OVERLAP, BATCH = 512, 0.25, 4
 CARD = ModelCard(default_schema(), mpp=0.5, tile_px=TILE_PX, fingerprint="0" * 32)
@@ -131,9 +133,16 @@ def grid_of(slide: Slide) -> TileGrid:
     return TileGrid(slide.frame(CARD.mpp).size_gr, TILE_PX, round(OVERLAP * TILE_PX))
 
 
+def tissue_of(slide: Slide) -> NDArray[np.bool_]:
+    """Which of them hold tissue: the others cost the network nothing."""
+    frame = slide.frame(CARD.mpp)
+    tissue = map_tissue(slide, look_at(slide), TissueConfig(), None)
+    return tissue.shares(boxes_to_l0([tile.read for tile in grid_of(slide)], frame)) > 0
+
+
 def run_forward(slide: Slide, predictor: Any) -> Callable[[], object]:
     """The network alone: as many batches as the slide needs, all in memory."""
-    tiles = len(grid_of(slide))
+    tiles = int(tissue_of(slide).sum())
     images = np.stack(
         [slide.read(slide.frame(0.5).to_l0(grid_of(slide)[i].read), (512, 512)) for i in range(BATCH)]
     )
@@ -150,7 +159,7 @@ def run_stitch(slide: Slide, predictor: Any, folder: Path) -> Callable[[], objec
 
     def work() -> None:
         grid = grid_of(slide)
-        source = TileSource(slide, slide.frame(0.5), grid, np.ones(len(grid), dtype=bool))
+        source = TileSource(slide, slide.frame(0.5), grid, tissue_of(slide))
         planes = Planes(4)
         made = WorkFolder.open(folder / "work.partial", Work("slide", "key", grid.size_gr, planes))
         with closing(build_stitcher("window", grid, planes, folder)) as stitcher:
