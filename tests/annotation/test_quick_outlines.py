@@ -95,3 +95,7 @@ def test_anything_else_is_left_to_the_careful_path(bad: Any) -> None:
     assert first is not None
     assert middle is None
     assert last is not None
+
+
+def test_texts_of_two_digits_are_no_positions() -> None:
+    assert quick_outlines([feature(["00", "90", "99", "00"])], (0, 0)) == [None]

@@ -35,6 +35,15 @@ def wsiseg(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytes
     return run
 
 
+def test_the_help_names_every_study_that_comes_with_wsiseg(wsiseg: Command) -> None:
+    code, out, _ = wsiseg("study", "--help")
+    shipped = (Path(__file__).parents[2] / "configs" / "studies").glob("*.yaml")
+    # The help may break a line after a hyphen.
+    said = "".join(out.split())
+    named = said.partition("(")[2].partition(")")[0].split(",")
+    assert (code, set(named)) == (0, {path.stem for path in shipped})
+
+
 def write_study(folder: Path, **settings: object) -> None:
     """JSON is YAML."""
     (folder / "discs.yaml").write_text(json.dumps(make_study(**settings).model_dump(mode="json")))

@@ -129,6 +129,19 @@ def test_probabilities_of_another_model_are_left_out(slide, write, tmp_path):
     assert any("another model" in note for note in found.notes)
 
 
+def test_probabilities_of_an_earlier_prediction_are_left_out(slide, write, tmp_path):
+    """Predicted again with other settings and without them, the old ones still lie there."""
+    keep_probabilities(tmp_path / "truth.probabilities.zarr")
+    truth = write(TRUTH)
+    model = {"classes": default_schema().to_json(), "mpp": 0.5, "fingerprint": "m"}
+    files = ["truth.geojson", "truth.probabilities.zarr"]
+    for named, calibrated in ((files, True), (files[:1], False)):
+        (tmp_path / "truth.prediction.json").write_text(json.dumps({"model": model, "files": named}))
+        found = judge(slide, truth, truth)
+        assert (found.calibration is not None) is calibrated
+        assert any("an earlier prediction" in note for note in found.notes) is not calibrated
+
+
 def test_a_damaged_store_is_one_clear_error(slide, write, tmp_path):
     (tmp_path / "truth.probabilities.zarr").mkdir()
     truth = write(TRUTH)

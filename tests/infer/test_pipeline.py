@@ -322,6 +322,27 @@ def test_annotations_of_the_user_are_never_lost(slide_path, tmp_path):
     assert mine.read_text() == "drawn by hand"
 
 
+def test_a_file_of_the_user_is_told_from_one_of_an_earlier_prediction(slide_path, tmp_path):
+    """ASAP saves what is drawn under the very name that predict would take."""
+    predict(slide_path, tmp_path, formats=("imagescope",))
+    predict(slide_path, tmp_path, formats=("qupath",))
+    mine = tmp_path / "case 1.xml"
+    mine.write_text("drawn by hand")
+    with pytest.raises(OutputError, match=r"case 1\.xml exists and is no prediction of wsiseg"):
+        predict(slide_path, tmp_path)
+    assert mine.read_text() == "drawn by hand"
+    assert not predict(slide_path, tmp_path, formats=("imagescope", "qupath")).skipped
+    assert mine.read_text() == "drawn by hand"
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '{"not": "ours"}'])
+def test_what_only_has_the_name_of_a_record_is_none(slide_path, tmp_path, text):
+    (tmp_path / "case 1.prediction.json").write_text(text)
+    with pytest.raises(OutputError, match="no prediction of wsiseg"):
+        predict(slide_path, tmp_path)
+    assert not predict(slide_path, tmp_path, overwrite=True).skipped
+
+
 def test_no_resolution_is_an_error_that_names_the_option(tmp_path, label):
     path = write_slide(tmp_path / "plain.tiff", COLORS[label], mpp=None, compression="deflate")
     with pytest.raises(ResolutionError, match="--mpp-slide"):

@@ -52,6 +52,19 @@ def test_no_result_yet(tmp_path: Path) -> None:
     assert read_cell(tmp_path / "cell.json") is None
 
 
+def test_no_result_where_a_file_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "cells").write_text("a file")
+    assert read_cell(tmp_path / "cells" / "cell.json") is None
+
+
+def test_a_result_that_lacks_a_part_is_named(tmp_path: Path) -> None:
+    data = make_cell(make_study(), CELL, matrices(0.9))
+    del data["slides"]
+    write_cell(tmp_path / "cell.json", data)
+    with pytest.raises(StoreFormatError, match=r"cell\.json is no result of a study"):
+        read_cell(tmp_path / "cell.json")
+
+
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"key": 3}'])
 def test_a_damaged_result_is_named(text: str, tmp_path: Path) -> None:
     (tmp_path / "cell.json").write_text(text)

@@ -1,7 +1,9 @@
 """A whole study on discs: what is trained, what is kept, what is done again."""
 
 import json
+import os
 import pickle
+import queue
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -24,7 +26,7 @@ from wsiseg.study import work
 from wsiseg.study.cells import Cell, read_cell
 from wsiseg.study.plan import plan_tasks
 from wsiseg.study.run import StudyOptions, StudyResult, report_study, run_study
-from wsiseg.study.spread import attempt, run_in_processes
+from wsiseg.study.spread import attempt, enter_process, run_in_processes
 from wsiseg.study.work import Place
 from wsiseg.tilestore import store_lock
 from wsiseg.train.run import begin_run, resume_run
@@ -224,6 +226,21 @@ def test_a_cell_in_a_process_of_its_own(tiles: Path) -> None:
     tasks = plan_tasks(make_study(), tiles, Place(tiles.parent / "out", "cpu"))[:1]
     assert list(run_in_processes(tasks, 1)) == [(tasks[0], None)]
     assert tasks[0].is_done()
+
+
+@pytest.mark.parametrize(("allotted", "own"), [(None, "1"), ("2,3", "3"), ("GPU-a,GPU-b", "GPU-b")])
+def test_a_process_takes_a_gpu_of_those_that_were_allotted(
+    monkeypatch: pytest.MonkeyPatch, allotted: str | None, own: str
+) -> None:
+    # Set first, so that what the call sets is undone in the end.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", allotted or "")
+    if allotted is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    numbers: queue.Queue[int] = queue.Queue()
+    numbers.put(3)
+    enter_process(numbers, 4)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == own
 
 
 def test_an_error_in_another_process_is_the_same_error(tiles: Path) -> None:

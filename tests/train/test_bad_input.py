@@ -13,6 +13,7 @@ from trainstores import make_config, write_tiles
 from wsiseg.classes import default_schema
 from wsiseg.config import Config, parse_config
 from wsiseg.errors import (
+    CheckpointFormatError,
     CheckpointNotFoundError,
     ConfigError,
     OutputError,
@@ -157,6 +158,23 @@ def test_resuming_what_cannot_be_resumed(tiles: Path, tmp_path: Path) -> None:
         resume_run(folder, progress=NullProgress())
     with pytest.raises(ConfigError, match="holds a run already"):
         begin_run(make_config(), tiles=tiles, folder=folder, device="cpu", progress=NullProgress())
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}"])
+def test_resuming_a_damaged_run_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "inputs.json").write_text(text)
+    with pytest.raises(CheckpointFormatError, match=r"inputs\.json"):
+        resume_run(tmp_path, progress=NullProgress())
+
+
+def test_a_run_folder_that_cannot_be_made_is_said(
+    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("runs").write_text("a file")
+    for folder in (Path("runs"), None):
+        with pytest.raises(OutputError, match="cannot write runs: File exists"):
+            begin_run(make_config(), tiles=tiles, folder=folder, device="cpu", progress=NullProgress())
 
 
 def test_resuming_on_other_tiles_is_refused(tiles: Path, tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ def _positions(rings: Sequence[list[Any]]) -> NDArray[np.float64] | None:
     """All positions as ``(n, 2)``; None where there are none or one is no pair of numbers."""
     positions = list(chain.from_iterable(rings))
     try:
-        if {*map(len, positions)} != {2}:
+        # A text of two digits would pass for a pair.
+        if {*map(type, positions)} != {list} or {*map(len, positions)} != {2}:
             return None
         flat = np.fromiter(chain.from_iterable(positions), dtype=np.float64, count=2 * len(positions))
     except (TypeError, ValueError, OverflowError):

@@ -10,6 +10,7 @@ from typing import NoReturn
 import click
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -82,14 +83,14 @@ def print_outcomes(outcomes: Sequence[Outcome], report: Path | None = None) -> N
     for outcome in outcomes:
         counts = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in outcome.counts.items())
         table.add_row(
-            PurePath(outcome.slide).name,
+            escape(PurePath(outcome.slide).name),
             f"[{colours[outcome.status]}]{outcome.status}[/]",
-            outcome.reason or counts,
+            escape(outcome.reason or counts),
             f"{outcome.seconds:.1f}",
         )
     stdout.print(table)
     if report is not None:
-        stdout.print(f"report: {report}")
+        stdout.print(f"report: {report}", soft_wrap=True, markup=False)
 
 
 def exit_for(outcomes: Sequence[Outcome]) -> None:

@@ -118,7 +118,7 @@ def command(
             progress=progress,
             mpp_slide=mpp_slide,
         )
-    stdout.print(f"run: {run}")
+    stdout.print(f"run: {run}", soft_wrap=True, markup=False)
     print_outcomes(batch.outcomes, batch.report)
     for slide, text in batch.warnings:
         stderr.print(f"wsiseg: {slide}: {text}", style="yellow", soft_wrap=True, markup=False)

@@ -93,9 +93,12 @@ def command(
     page = write_run_report(result.folder)
     print_outcomes(result.outcomes, result.folder / "report.json")
     _print_figures(result.figures)
-    stdout.print(f"did the unlabelled tiles help: {result.unlabelled_helped}")
-    stdout.print(f"page: {page}")
-    stdout.print(f"run: {result.folder}   next: wsiseg predict SLIDE --run {result.folder}")
+    for line in (
+        f"did the unlabelled tiles help: {result.unlabelled_helped}",
+        f"page: {page}",
+        f"run: {result.folder}   next: wsiseg predict SLIDE --run {result.folder}",
+    ):
+        stdout.print(line, soft_wrap=True, markup=False)
 
 
 def _print_figures(figures: Mapping[str, Any]) -> None:

@@ -73,6 +73,14 @@ class StudyConfig(Section):
                 raise ValueError(f"{name!r}: a name has letters, digits, '.', '+' and '-' only")
         return value
 
+    @field_validator("arms")
+    @classmethod
+    def _bases_are_names(cls, value: dict[str, Settings]) -> dict[str, Settings]:
+        for name, settings in value.items():
+            if not isinstance(settings.get(BASE, ""), str):
+                raise ValueError(f"{name}.{BASE}: name a recipe or a YAML file")
+        return value
+
     @field_validator("arms", "overrides")
     @classmethod
     def _the_grid_sets_its_keys(cls, value: dict[str, Any]) -> dict[str, Any]:

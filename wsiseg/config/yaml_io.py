@@ -14,6 +14,9 @@ from wsiseg.files import atomic_path
 
 Model = TypeVar("Model", bound=BaseModel)
 
+_IN_YAML = {"tuple_type": "Input should be a list", "dict_type": "Input should be a mapping"}
+"""Kinds of mistakes whose usual words are Python's."""
+
 
 def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Config:
     """Read a configuration; what the file leaves out keeps its default.
@@ -154,7 +157,7 @@ def set_key(data: dict[str, Any], key: str, value: Any, *, source: str) -> None:
 def _explain(root: type[BaseModel], problem: dict[str, Any]) -> str:
     where = ".".join(map(str, problem["loc"]))
     if problem["type"] != "extra_forbidden":
-        message = problem["msg"].removeprefix("Value error, ")
+        message = _IN_YAML.get(problem["type"], problem["msg"].removeprefix("Value error, "))
         return f"{where}: {message}" if where else message
     known = _known_keys(root, problem["loc"][:-1])
     near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)

@@ -11,7 +11,7 @@ from typing import Any
 from wsiseg.demo.plan import DemoOptions, Step, plan_steps
 from wsiseg.errors import OutputError, WsisegError
 from wsiseg.files import write_json
-from wsiseg.outcome import Outcome, read_outcomes, write_report
+from wsiseg.outcome import REPORT_FILE, Outcome, read_outcomes, write_report
 from wsiseg.report import ReportInputs, StepLine, write_demo_report
 
 STATE_FILE = "demo.json"
@@ -167,11 +167,14 @@ def _account(options: DemoOptions, steps: Sequence[Step], state: _State) -> None
 
 
 def _can_resume(step: Step) -> bool:
-    """Whether a training was interrupted after its first checkpoint; other commands resume by themselves."""
+    """Whether a training was interrupted after its first checkpoint; other commands resume by themselves.
+
+    A run is finished with its report, which comes after the last checkpoint.
+    """
     if step.name != "train":
         return False
     found = {path.name.partition("-")[0] for path in step.makes[0].glob("checkpoints/*")}
-    return "last" in found and "final" not in found
+    return "last" in found and not ("final" in found and (step.makes[0] / REPORT_FILE).is_file())
 
 
 def _clear(paths: Sequence[Path]) -> None:

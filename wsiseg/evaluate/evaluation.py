@@ -197,10 +197,13 @@ class _Judge:
 
     def _probabilities(self, case: Case, schema: ClassSchema, frame: GridFrame) -> MaskStore | None:
         """Those that were kept beside the prediction; a note where they tell nothing here."""
-        path = find_probabilities(case.prediction)
+        path, origin = find_probabilities(case.prediction), origin_of(case.prediction)
         if path is None:
             return None
-        found = open_probabilities(path, schema, frame, origin_of(case.prediction).model)
+        if origin.files is not None and path.name not in origin.files:
+            self.notes.append(f"{path.name}: no calibration, they are of an earlier prediction")
+            return None
+        found = open_probabilities(path, schema, frame, origin.model)
         if isinstance(found, str):
             self.notes.append(f"{path.name}: no calibration, {found}")
             return None

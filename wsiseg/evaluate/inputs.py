@@ -95,11 +95,13 @@ class Origin:
         schema: The classes of the model, or None.
         mpp: The um/px that the model worked at, or None.
         model: Fingerprint of the model, or None.
+        files: Names of the files of the prediction, or None.
     """
 
     schema: ClassSchema | None = None
     mpp: float | None = None
     model: str | None = None
+    files: tuple[str, ...] | None = None
 
 
 def origin_of(prediction: Path) -> Origin:
@@ -119,8 +121,14 @@ def origin_of(prediction: Path) -> Origin:
 
 def _read_record(record: Path) -> Origin:
     try:
-        model = json.loads(record.read_text(encoding="utf-8"))["model"]
-        return Origin(ClassSchema.from_json(model["classes"]), float(model["mpp"]), model.get("fingerprint"))
+        data = json.loads(record.read_text(encoding="utf-8"))
+        model, files = data["model"], data.get("files")
+        return Origin(
+            ClassSchema.from_json(model["classes"]),
+            float(model["mpp"]),
+            model.get("fingerprint"),
+            None if files is None else tuple(files),
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise AnnotationParseError(
             f"{record} is not a record of a prediction",

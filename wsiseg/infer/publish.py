@@ -4,9 +4,9 @@ import json
 import shutil
 from pathlib import Path
 
-from wsiseg.files import as_output_error
+from wsiseg.files import as_output_error, write_json
 from wsiseg.infer.naming import RECORD_SUFFIX, SUFFIXES, ZIPPED_SUFFIX
-from wsiseg.infer.request import SlidePrediction
+from wsiseg.infer.request import SlidePrediction, own_files, read_record
 
 
 def publish(files: Path, out: Path, stem: str) -> SlidePrediction:
@@ -20,12 +20,20 @@ def publish(files: Path, out: Path, stem: str) -> SlidePrediction:
     """
     record = files / f"{stem}{RECORD_SUFFIX}"
     content = json.loads(record.read_text(encoding="utf-8"))
+    twin = _twin(stem, content["files"])
+    older = read_record(out / record.name)
+    if older is not None:
+        left = own_files(older) - {*content["files"], twin}
+        if others := sorted(name for name in left if (out / name).exists()):
+            # Files of other formats stay, and stay known as ours.
+            content["others"] = others
+            write_json(record, content)
     with as_output_error(out):
         (out / record.name).unlink(missing_ok=True)
         for name in content["files"]:
             if (files / name).exists():
                 _replace(files / name, out / name)
-        _discard(out / _twin(stem, content["files"]))
+        _discard(out / twin)
         record.replace(out / record.name)
     paths = tuple(out / name for name in [*content["files"], record.name])
     return SlidePrediction(paths, content["counts"], warnings=tuple(content["warnings"]))

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -159,17 +159,31 @@ def finished_before(slide: Slide, model: ModelCard, out: Path, settings: Setting
     frame = slide.frame(model.mpp)
     if settings.overwrite:
         return None
-    try:
-        record = json.loads((out / f"{slide.stem}{RECORD_SUFFIX}").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        _refuse_strangers(slide, out, settings)
+    record = read_record(out / f"{slide.stem}{RECORD_SUFFIX}")
+    if record is None:
+        _refuse_strangers(slide, out, settings, set())
         return None
-    files = tuple(out / name for name in record.get("files", ()))
-    if record.get("key") != content_key(slide, frame, model, settings):
+    if record["key"] != content_key(slide, frame, model, settings):
+        _refuse_strangers(slide, out, settings, {*own_files(record), f"{slide.stem}{RECORD_SUFFIX}"})
         return None
+    files = tuple(out / name for name in record["files"])
     if not all(path.exists() for path in files):
         return None
     return SlidePrediction(files, dict(record["counts"]), skipped=True)
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """The record of an earlier prediction; None where there is none, or something else has its name."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return record if isinstance(record, dict) and "key" in record else None
+
+
+def own_files(record: Mapping[str, Any]) -> set[str]:
+    """Names of all files that predictions of a slide have left: the last one, and others before it."""
+    return {*record.get("files", ()), *record.get("others", ())}
 
 
 def _check_out(slide: Slide, out: Path) -> None:
@@ -180,10 +194,10 @@ def _check_out(slide: Slide, out: Path) -> None:
         )
 
 
-def _refuse_strangers(slide: Slide, out: Path, settings: Settings) -> None:
+def _refuse_strangers(slide: Slide, out: Path, settings: Settings, ours: set[str]) -> None:
     """Files that are not ours are never lost unasked; where our work lies, they are ours."""
     names = [f"{slide.stem}{suffix}" for suffix in possible_suffixes(settings.formats, settings.keep)]
-    in_the_way = [out / name for name in names if (out / name).exists()]
+    in_the_way = [out / name for name in names if name not in ours and (out / name).exists()]
     if in_the_way and not work_path(out, slide.stem).exists():
         raise OutputError(
             f"{in_the_way[0]} exists and is no prediction of wsiseg",

@@ -20,6 +20,9 @@ FORMAT = 1
 CELLS = "cells"
 """Folder of the cells in the folder of a study."""
 
+_PARTS = {"key", "classes", "slides", "calibration", "discriminator", "training", "made"}
+"""What the tables are made from."""
+
 _NUMBERS = re.compile(r"\[[\s\d.,eE+-]+\]")
 
 
@@ -104,13 +107,13 @@ def read_cell(path: Path) -> dict[str, Any] | None:
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as err:
         raise StoreFormatError(
             f"{path} cannot be read as JSON ({err})", remedy="Remove it, and the cell is done again"
         ) from err
-    if not isinstance(data, dict) or not isinstance(data.get("key"), dict):
+    if not isinstance(data, dict) or not data.keys() >= _PARTS or not isinstance(data["key"], dict):
         raise StoreFormatError(f"{path} is no result of a study", remedy="Remove it, or name another --out")
     return data
 

@@ -76,7 +76,7 @@ def run_in_processes(tasks: Sequence[CellTask], count: int) -> Iterator[Ended]:
     numbers: Queue[int] = context.Queue()
     for number in range(count):
         numbers.put(number)
-    pool = ProcessPoolExecutor(count, context, initializer=_enter_process, initargs=(numbers, count))
+    pool = ProcessPoolExecutor(count, context, initializer=enter_process, initargs=(numbers, count))
     try:
         waiting = {pool.submit(attempt, task): task for task in tasks}
         for future in as_completed(waiting):
@@ -128,13 +128,15 @@ def _unless_fatal(error: WsisegError | None) -> WsisegError | None:
     return error
 
 
-def _enter_process(numbers: "Queue[int]", count: int) -> None:
+def enter_process(numbers: "Queue[int]", count: int) -> None:
     """Take a GPU, or a share of the cores; end when the parent is gone, even if it was killed."""
     number = numbers.get()
     gpus = torch.cuda.device_count()
     if gpus:
-        # Read before the first use of CUDA, which comes with the first cell.
-        os.environ["CUDA_VISIBLE_DEVICES"] = str(number % gpus)
+        # Read before the first use of CUDA, which comes with the first cell. Of the GPUs that this machine's
+        # scheduler has allotted, not of all.
+        allotted = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
+        os.environ["CUDA_VISIBLE_DEVICES"] = allotted[number % gpus]
     else:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
     threading.Thread(target=_follow_parent, daemon=True).start()

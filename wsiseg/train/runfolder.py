@@ -7,6 +7,7 @@ from typing import Any, cast
 from lightning_fabric import Fabric
 
 from wsiseg.errors import CheckpointFormatError, CheckpointNotFoundError, ConfigError
+from wsiseg.files import as_output_error
 from wsiseg.model.checkpoint import checkpoints
 from wsiseg.outcome import REPORT_FILE
 from wsiseg.train.data import Pools
@@ -39,6 +40,7 @@ def new_folder(folder: Path | None, fabric: Fabric) -> Path:
 
     Raises:
         ConfigError: ``folder`` holds a run already.
+        OutputError: It cannot be made.
     """
     if fabric.is_global_zero:
         folder = _next_folder(Path("runs")) if folder is None else folder
@@ -46,7 +48,8 @@ def new_folder(folder: Path | None, fabric: Fabric) -> Path:
             raise ConfigError(
                 f"{folder} holds a run already", remedy="Continue it with --resume, or name another --out"
             )
-        folder.mkdir(parents=True, exist_ok=True)
+        with as_output_error(folder):
+            folder.mkdir(parents=True, exist_ok=True)
     return Path(cast("Path", fabric.broadcast(folder)))
 
 
@@ -74,15 +77,18 @@ def read_inputs(folder: Path) -> dict[str, Any]:
     if is_finished(folder):
         raise CheckpointNotFoundError(f"{folder} is finished", remedy="Begin a new run without --resume")
     try:
-        inputs: dict[str, Any] = json.loads(source.read_text(encoding="utf-8"))
+        inputs = json.loads(source.read_text(encoding="utf-8"))
     except (OSError, ValueError) as err:
         raise CheckpointFormatError(f"{source} cannot be read ({err})") from err
+    if not isinstance(inputs, dict) or not {"tiles", "patients"} <= inputs.keys():
+        raise CheckpointFormatError(f"{source} does not say which tiles the run began with")
     return inputs
 
 
 def _next_folder(runs: Path) -> Path:
     """``runs/run-001`` and on: one more than the highest there, claimed by creating it."""
-    runs.mkdir(parents=True, exist_ok=True)
+    with as_output_error(runs):
+        runs.mkdir(parents=True, exist_ok=True)
     numbers = [int(p.name[4:]) for p in runs.glob("run-*") if p.name[4:].isdecimal()]
     number = max(numbers, default=0) + 1
     while True:
