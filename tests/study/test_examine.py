@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from trainstores import make_config, write_tiles
 
 from wsiseg.config import Config
+from wsiseg.config.training import DiscriminatorConfig
 from wsiseg.metrics import confusion
 from wsiseg.model.checkpoint import TrainedModel
 from wsiseg.model.discriminator import build_discriminator
@@ -34,9 +35,10 @@ class Darkness(nn.Module):
 class Oracle(nn.Module):
     """A discriminator that scores by a rule."""
 
-    def __init__(self, rule: Callable[[Tensor, Tensor], Tensor]) -> None:
+    def __init__(self, rule: Callable[[Tensor, Tensor], Tensor], fake_input: str = "argmax") -> None:
         super().__init__()
         self.rule = rule
+        self.config = DiscriminatorConfig.model_validate({"fake_input": fake_input})
 
     def forward(self, image_NCHW: Tensor, planes_NKHW: Tensor) -> Tensor:
         return self.rule(image_NCHW, planes_NKHW)
@@ -109,8 +111,8 @@ def seen() -> Seen:
     return Seen(torch.zeros(2, 3, 4, 4), label_NHW, label_NHW != 255, probabilities)
 
 
-def judged(rule: Callable[[Tensor, Tensor], Tensor]) -> dict[str, Any]:
-    judge = Judge(cast("Any", Oracle(rule)), knows_right=True)
+def judged(rule: Callable[[Tensor, Tensor], Tensor], fake_input: str = "argmax") -> dict[str, Any]:
+    judge = Judge(cast("Any", Oracle(rule, fake_input)), knows_right=True)
     judge.see(seen())
     return judge.to_json()
 
@@ -126,6 +128,15 @@ def test_a_discriminator_that_knows_finds_every_wrong_pixel() -> None:
     assert found["errors_in_first_fifth"]["discriminator"] == 1.0
     assert found["calibration"]["ece"] < 0.001
     assert found["calibration"]["count"][0] == 4
+
+
+@pytest.mark.parametrize(("fake_input", "shown"), [("argmax", 1.0), ("soft", 0.99)])
+def test_it_is_asked_about_what_it_was_shown_in_training(fake_input: str, shown: float) -> None:
+    def echo(_: Tensor, planes_NKHW: Tensor) -> Tensor:
+        return planes_NKHW.amax(dim=1, keepdim=True).clamp(1e-6, 1 - 1e-6).logit()
+
+    calibration = judged(echo, fake_input)["calibration"]
+    assert sum(calibration["confidence"]) / sum(calibration["count"]) == pytest.approx(shown, abs=1e-4)
 
 
 def test_one_that_knows_nothing_says_so() -> None:

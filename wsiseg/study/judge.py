@@ -67,19 +67,18 @@ class Judge:
         """Ask about one batch. Unknown pixels are blank in all that is shown, as in training."""
         known_N1HW = known_pixels(seen.label_NHW)
         truth_NKHW = one_hot(seen.label_NHW, seen.probabilities_NKHW.shape[1])
-        verdict_NHW = self.map_of(seen)
+        soft_NKHW = seen.probabilities_NKHW
+        hard_NKHW = one_hot(soft_NKHW.argmax(dim=1), soft_NKHW.shape[1])
+        soft_NHW, hard_NHW = (self._ask(seen, shown * known_N1HW) for shown in (soft_NKHW, hard_NKHW))
         self._gauge("d_real", self._ask(seen, truth_NKHW), seen.counted_NHW)
-        self._gauge("d_soft", self._ask(seen, seen.probabilities_NKHW * known_N1HW), seen.counted_NHW)
-        self._gauge("d_argmax", verdict_NHW, seen.counted_NHW)
+        self._gauge("d_soft", soft_NHW, seen.counted_NHW)
+        self._gauge("d_argmax", hard_NHW, seen.counted_NHW)
         if len(seen.label_NHW) > 1:
             self._gauge("d_other", self._ask(seen, truth_NKHW.roll(1, dims=0)), seen.counted_NHW)
         if self.knows_right:
-            self._compare(seen, verdict_NHW)
-
-    def map_of(self, seen: Seen) -> Tensor:
-        """The score of each pixel of a prediction, ``(N, H, W)`` in 0-1."""
-        planes_NKHW = one_hot(seen.probabilities_NKHW.argmax(dim=1), seen.probabilities_NKHW.shape[1])
-        return self._ask(seen, planes_NKHW * known_pixels(seen.label_NHW))
+            # What it was shown in training is what it knows about.
+            shows_classes = self.discriminator.config.fake_input == "argmax"
+            self._compare(seen, hard_NHW if shows_classes else soft_NHW)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; what cannot be told is None."""
