@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from trainstores import SCHEMA, make_config
 
 from wsiseg.metrics import Scores
-from wsiseg.train.compare import compare, count_tiles
+from wsiseg.train.compare import Comparison, compare, count_tiles
 from wsiseg.train.data import Pools
 from wsiseg.train.gauges import look
 from wsiseg.train.networks import build_networks
@@ -57,6 +57,11 @@ def test_the_answer_in_words(
     assert words in found.in_words()
     low, high = found.interval
     assert low <= found.difference <= high
+
+
+def test_what_rounds_to_nothing_is_no_gain() -> None:
+    found = Comparison((0.6001, 0.6), {}, (0.0001, 0.0004), tiles=9, slides=2)
+    assert found.in_words().startswith("no measurable gain: mean IoU 0.600 with them, 0.600 without (+0.000")
 
 
 def test_slides_that_differ_widen_the_interval() -> None:

@@ -46,7 +46,8 @@ class Comparison:
 
     def in_words(self) -> str:
         """The answer for a summary; a gain only where the interval leaves no doubt of its sign."""
-        low, high = self.interval
+        # What vanishes in the three digits that are shown is no gain to speak of.
+        low, high = (round(edge, 3) for edge in self.interval)
         verdict = "yes" if low > 0 else "no, they did harm" if high < 0 else "no measurable gain"
         where = "on these slides" if self.slides > 1 else "on this slide"
         tiles = f"{self.tiles} tile{'s' * (self.tiles != 1)} of {self.slides} validation slides"
