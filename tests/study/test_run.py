@@ -21,6 +21,7 @@ from wsiseg.config.study import StudyConfig
 from wsiseg.errors import ConfigError, StoreFormatError, TrainingDivergedError
 from wsiseg.model.checkpoint import load_trained
 from wsiseg.model.segmentor import build_segmentor
+from wsiseg.outcome import read_outcomes
 from wsiseg.progress import NullProgress
 from wsiseg.study import work
 from wsiseg.study.cells import Cell, read_cell
@@ -62,6 +63,7 @@ def test_a_study_is_run_once_and_only_what_changes_again(tiles: Path, trained: l
     result = run(make_study(), tiles)
     assert trained == ["A+_1-2_0", "H_1-2_0"]
     assert [outcome.status for outcome in result.outcomes] == ["ok", "ok"]
+    assert [(cell.status, cell.seconds > 0) for cell in read_outcomes(result.out)] == [("ok", True)] * 2
     assert result.table["cells"] == {"wanted": 2, "finished": 2}
     assert not (result.out / "runs").exists()
     assert sorted(path.name for path in (result.out / "cells").iterdir()) == ["A+_1-2_0.json", "H_1-2_0.json"]
@@ -69,7 +71,11 @@ def test_a_study_is_run_once_and_only_what_changes_again(tiles: Path, trained: l
         assert (result.out / name).is_file()
 
     first = (result.out / "table.json").read_bytes()
-    assert run(make_study(), tiles).outcomes == []
+    again = run(make_study(), tiles)
+    assert again.outcomes == []
+    assert [(cell.status, cell.reason) for cell in read_outcomes(again.out)] == [
+        ("skipped", "finished before")
+    ] * 2
     assert (result.out / "table.json").read_bytes() == first
     assert report_study("discs", make_study(), result.out).table == result.table
     assert len(trained) == 2

@@ -52,8 +52,8 @@ def command(
 ) -> None:
     """Train on the tiles, labelled and unlabelled.
 
-    CONFIG is a YAML file or the name of a recipe (recommended, paper, paper-patchgan, supervised). Without it,
-    training follows the recommended recipe, with the classes and the resolution of the tiles.
+    CONFIG is a YAML file or the name of a recipe (recommended, paper, paper-patchgan, supervised). Without
+    it, training follows the recommended recipe, with the classes and the resolution of the tiles.
 
     \b
     wsiseg train                              # on tiles/, into runs/run-001

@@ -8,9 +8,10 @@ from typing import Any
 from wsiseg.config.study import StudyConfig
 from wsiseg.errors import ConfigError, StoreLockedError
 from wsiseg.files import write_json
-from wsiseg.outcome import Outcome
+from wsiseg.outcome import Outcome, write_report
 from wsiseg.progress import Progress
 from wsiseg.report.study import write_study_report
+from wsiseg.study.cells import read_cell
 from wsiseg.study.collect import Results, by_config, collect
 from wsiseg.study.plan import all_cells, plan_tasks
 from wsiseg.study.spread import run_here, run_in_processes, run_on_cluster
@@ -47,7 +48,7 @@ class StudyResult:
     """What came out.
 
     Attributes:
-        out: Folder with ``table.md``, ``table.json``, ``study.html`` and ``cells/``.
+        out: Folder with ``table.md``, ``table.json``, ``study.html``, ``report.json`` and ``cells/``.
         table: The content of ``table.json``.
         outcomes: One a cell that was run now.
     """
@@ -78,6 +79,8 @@ def run_study(name: str, study: StudyConfig, options: StudyOptions, *, progress:
     tasks = plan_tasks(study, options.tiles, place)
     todo = [task for task in tasks if not task.is_done()]
     outcomes = _work(todo, options, progress, done=len(tasks) - len(todo))
+    before = [Outcome(task.cell.name, "skipped", "finished before") for task in tasks if task not in todo]
+    write_report(options.out, "study", [*before, *outcomes])
     keys = {task.cell: task.key for task in tasks}
     results = collect(
         study, [task.cell for task in tasks], options.out, lambda cell, key: keys[cell].fits(key)
@@ -125,7 +128,10 @@ def _work(todo: list[CellTask], options: StudyOptions, progress: Progress, *, do
     outcomes = []
     for task, error in ended:
         outcome = Outcome(task.cell.name)
-        if error is not None:
+        found = read_cell(task.result)
+        if error is None and found is not None:
+            outcome.seconds = found["made"]["seconds"]
+        elif error is not None:
             outcome.status = "skipped" if isinstance(error, StoreLockedError) else "failed"
             outcome.reason = str(error)
         outcomes.append(outcome)
