@@ -15,7 +15,18 @@ PACKAGE = Path(wsiseg.__file__).parent
 
 FLOORS = {
     0: {"errors", "geometry", "classes", "progress", "process"},
-    1: {"raster", "tissue", "metrics", "objects", "blend", "labelmap", "draw", "trace"},
+    1: {
+        "raster",
+        "tissue",
+        "metrics",
+        "resampling",
+        "calibration",
+        "objects",
+        "blend",
+        "labelmap",
+        "draw",
+        "trace",
+    },
     2: {"files", "outcome", "labelimage", "tissuemap", "slide", "tilestore", "annotation", "config"},
     3: {"model"},
     4: {"tiling", "train", "infer", "evaluate", "synthetic", "report", "demo", "study"},

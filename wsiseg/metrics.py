@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wsiseg.classes import IGNORE_INDEX
+from wsiseg.resampling import percentile_interval
 
 SCORES = ("iou", "precision", "recall", "f1")
 """The scores of a class, in the order of the table's columns."""
@@ -172,14 +173,9 @@ def bootstrap_mean_interval(
     }
     rows["mean"] = [sample.mean for sample in samples]
     return {
-        name: {score: _interval([entry[score] for entry in entries], level) for score in SCORES}
+        name: {
+            score: percentile_interval(np.array([entry[score] for entry in entries]), level)
+            for score in SCORES
+        }
         for name, entries in rows.items()
     }
-
-
-def _interval(values: Sequence[float], level: float) -> tuple[float, float]:
-    known = [value for value in values if not np.isnan(value)]
-    if not known:
-        return float("nan"), float("nan")
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -8,11 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from judging import SIZE, TRUTH
 
+from wsiseg.calibration import BINS
 from wsiseg.classes import IGNORE_INDEX, default_schema
 from wsiseg.config import Config
 from wsiseg.errors import AnnotationParseError
 from wsiseg.evaluate import Case, evaluate, to_json
-from wsiseg.evaluate.calibration import BINS, SUFFIX, CalibrationCounts, expected_error
+from wsiseg.evaluate.calibration import SUFFIX, CalibrationCounts, expected_error
 from wsiseg.geometry import Box
 from wsiseg.infer.naming import kept_suffix
 from wsiseg.progress import NullProgress

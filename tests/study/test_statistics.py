@@ -9,41 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from studycells import matrices
 
-from wsiseg.metrics import Scores
-from wsiseg.study.statistics import (
-    _draw_seeds,
-    bootstrap_weights,
-    class_scores,
-    labels_for,
-    mean_interval,
-    mean_score,
-    paired_difference,
-)
+from wsiseg.resampling import bootstrap_weights
+from wsiseg.study.statistics import _draw_seeds, labels_for, mean_interval, paired_difference
 
 COUNTS = hnp.arrays(np.int64, (2, 5, 3, 3), elements=st.integers(0, 1000))
 SLIDES = np.array([0, 0, 1, 1, 1])
-
-
-def test_scores_by_hand() -> None:
-    matrix = np.array([[8, 2], [1, 3]])
-    assert class_scores(matrix, "iou") == pytest.approx([8 / 11, 3 / 6])
-    assert class_scores(matrix, "f1") == pytest.approx([16 / 19, 6 / 9])
-    assert mean_score(matrix, "iou") == pytest.approx((8 / 11 + 1 / 2) / 2)
-
-
-def test_a_class_that_the_truth_does_not_show_is_not_scored() -> None:
-    matrix = np.array([[8, 2], [0, 0]])
-    assert np.isnan(class_scores(matrix, "iou")[1])
-    assert mean_score(matrix, "iou") == pytest.approx(0.8)
-    assert np.isnan(mean_score(np.zeros((2, 2), dtype=np.int64), "iou"))
-
-
-@given(hnp.arrays(np.int64, (4, 4), elements=st.integers(1, 10**6)))
-@settings(deadline=None, max_examples=30)
-def test_scores_are_those_of_evaluate_where_every_class_is_shown(matrix: np.ndarray) -> None:
-    found = Scores.from_confusion(matrix, ("a", "b", "c", "d"))
-    assert mean_score(matrix, "iou") == pytest.approx(found.mean["iou"])
-    assert mean_score(matrix, "f1") == pytest.approx(found.mean["f1"])
 
 
 @given(COUNTS, st.integers(0, 9))
@@ -68,23 +38,6 @@ def test_the_other_way_round_the_difference_changes_its_sign(one: np.ndarray, ot
     back = paired_difference(other, one, weights, "iou")
     assert forth.mean == pytest.approx(-back.mean, abs=1e-12)
     assert forth.interval == pytest.approx((-back.interval[1], -back.interval[0]), abs=1e-12)
-
-
-@given(st.lists(st.integers(1, 5), min_size=1, max_size=4), st.integers(0, 99))
-@settings(deadline=None, max_examples=30)
-def test_each_slide_drawn_brings_as_many_units_as_it_has(sizes: list[int], seed: int) -> None:
-    slide_of_unit = np.repeat(np.arange(len(sizes)), sizes)
-    weights = bootstrap_weights(slide_of_unit, 50, seed)
-    times = np.stack(
-        [weights[:, slide_of_unit == slide].sum(axis=1) / size for slide, size in enumerate(sizes)], axis=1
-    )
-    assert (times == times.round()).all()
-    assert (times.sum(axis=1) == len(sizes)).all()
-
-
-def test_units_are_drawn_once_on_average() -> None:
-    weights = bootstrap_weights(np.repeat([0, 1, 2], [2, 3, 4]), 20000)
-    assert weights.mean(axis=0) == pytest.approx(np.ones(9), abs=0.03)
 
 
 def test_a_hierarchical_bootstrap_is_wider_than_one_of_tiles_where_slides_differ() -> None:

@@ -1,8 +1,6 @@
 """Whether a probability of 0.8 is right in 8 of 10 pixels: the calibration of a prediction.
 
-Counted are the pixels of each predicted class by the probability that they were predicted with. The expected
-calibration error is ``sum over bins of share of pixels * |share that is right - mean probability|``, with
-15 bins of equal width. Source: Guo et al., On Calibration of Modern Neural Networks (2017).
+Counted are the pixels of each predicted class by the probability that they were predicted with.
 """
 
 from collections.abc import Sequence
@@ -13,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from wsiseg.calibration import BINS, calibration_error
 from wsiseg.classes import IGNORE_INDEX, ClassSchema
 from wsiseg.errors import AnnotationParseError, StoreFormatError
 from wsiseg.geometry import GridFrame
@@ -21,7 +20,6 @@ from wsiseg.tilestore import MaskStore
 SUFFIX = ".probabilities.zarr"
 """Follows the slide's stem in the name of the probabilities that ``predict --keep-probabilities`` keeps."""
 
-BINS = 15
 _STEPS = 256
 
 
@@ -78,8 +76,7 @@ def expected_error(pixels: NDArray[np.int64], right: NDArray[np.int64]) -> float
     """The expected calibration error of pixels ``(256,)`` by probability; NaN where there are none."""
     if not pixels.any():
         return float("nan")
-    counted, hits, summed = _binned(pixels, right)
-    return float(np.abs(hits - summed).sum() / counted.sum())
+    return calibration_error(*_binned(pixels, right))
 
 
 def _binned(pixels: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[NDArray[np.float64], ...]:

@@ -6,17 +6,20 @@ Notation: S seeds, U units (blocks of tiles) of the test slides, K classes, B sa
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-LEVEL = 0.95
-"""Of every interval."""
-
-ScoreName = Literal["iou", "f1"]
-Interval = tuple[float, float]
+from wsiseg.resampling import (
+    LEVEL,
+    Interval,
+    ScoreName,
+    mean_score,
+    percentile_interval,
+    resampled_scores,
+)
 
 
 @dataclass(frozen=True)
@@ -51,64 +54,6 @@ def _sign(interval: Interval) -> int:
     return int(low > 0) - int(high < 0)
 
 
-def class_scores(matrices: NDArray[Any], score: ScoreName) -> NDArray[np.float64]:
-    """IoU or F1 of each class.
-
-    A class is scored where the truth shows it; what else is taken for it lowers the scores of the others.
-    So a sample without glomeruli says nothing about glomeruli, for either of two arms that are compared.
-
-    Args:
-        matrices: ``(..., K, K)``, row the true class, column the predicted one.
-        score: ``iou`` = TP / (TP + FP + FN) or ``f1`` = 2 TP / (2 TP + FP + FN).
-
-    Returns:
-        ``(..., K)``; NaN for classes that the truth does not show.
-    """
-    hits = np.diagonal(matrices, axis1=-2, axis2=-1).astype(np.float64)
-    true, predicted = matrices.sum(axis=-1), matrices.sum(axis=-2)
-    top, bottom = (hits, true + predicted - hits) if score == "iou" else (2 * hits, true + predicted)
-    found: NDArray[np.float64] = np.full(hits.shape, np.nan)
-    np.divide(top, bottom, out=found, where=true > 0)
-    return found
-
-
-def mean_score(matrices: NDArray[Any], score: ScoreName) -> NDArray[np.float64]:
-    """Mean of ``class_scores`` over the classes that the truth shows, ``(...)``; NaN where it shows none."""
-    each = class_scores(matrices, score)
-    shown = ~np.isnan(each)
-    total, number = np.where(shown, each, 0).sum(axis=-1), shown.sum(axis=-1)
-    means: NDArray[np.float64] = np.full(total.shape, np.nan)
-    np.divide(total, number, out=means, where=number > 0)
-    return means
-
-
-def bootstrap_weights(slide_of_unit: NDArray[np.int64], draws: int, seed: int = 0) -> NDArray[np.int64]:
-    """How often each unit is in each sample of a hierarchical bootstrap.
-
-    Slides are drawn with replacement; within each slide drawn, as many of its units as it has, with
-    replacement. Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8.
-
-    Args:
-        slide_of_unit: Number of the slide of each unit, ``(U,)``.
-        draws: B.
-        seed: Of the drawing.
-
-    Returns:
-        ``(B, U)``.
-    """
-    rng = np.random.default_rng(seed)
-    slides = np.unique(slide_of_unit)
-    times = rng.multinomial(len(slides), np.full(len(slides), 1 / len(slides)), size=draws)
-    weights = np.zeros((draws, len(slide_of_unit)), dtype=np.int64)
-    for column, slide in enumerate(slides):
-        units = np.flatnonzero(slide_of_unit == slide)
-        # m independent draws of n out of n are one draw of m n.
-        weights[:, units] = rng.multinomial(
-            times[:, column] * len(units), np.full(len(units), 1 / len(units))
-        )
-    return weights
-
-
 def paired_difference(
     one: NDArray[np.int64],
     other: NDArray[np.int64],
@@ -127,12 +72,12 @@ def paired_difference(
         score: What is averaged over the classes.
     """
     by_seed = mean_score(one.sum(axis=1), score) - mean_score(other.sum(axis=1), score)
-    samples = _sampled(one, weights, score) - _sampled(other, weights, score)
+    samples = resampled_scores(one, weights, score) - resampled_scores(other, weights, score)
     return Difference(
         mean=float(by_seed.mean()),
-        interval=_percentiles(samples.mean(axis=0)),
+        interval=percentile_interval(samples.mean(axis=0)),
         by_seed=tuple(float(value) for value in by_seed),
-        interval_with_seeds=_percentiles(_draw_seeds(samples)) if len(samples) > 1 else None,
+        interval_with_seeds=percentile_interval(_draw_seeds(samples)) if len(samples) > 1 else None,
     )
 
 
@@ -146,23 +91,6 @@ def _draw_seeds(samples: NDArray[np.float64], seed: int = 0) -> NDArray[np.float
     spread = (samples - mean) * math.sqrt(seeds / (seeds - 1))
     chosen = np.random.default_rng(seed).integers(seeds, size=(seeds, draws))
     return np.asarray(mean + np.take_along_axis(spread, chosen, axis=0).mean(axis=0))
-
-
-def _sampled(counts: NDArray[np.int64], weights: NDArray[np.int64], score: ScoreName) -> NDArray[np.float64]:
-    """Mean score of each seed in each sample, ``(S, B)``, from matrices ``(S, U, K, K)``."""
-    seeds, units, classes, _ = counts.shape
-    # Counts of pixels are far below 2 ** 53: float64 adds them up exactly, and much faster than int64.
-    flat = counts.reshape(seeds, units, -1).astype(np.float64)
-    sums = np.stack([weights.astype(np.float64) @ one for one in flat])
-    return mean_score(sums.reshape(seeds, len(weights), classes, classes), score)
-
-
-def _percentiles(samples: NDArray[np.float64]) -> Interval:
-    known = samples[~np.isnan(samples)]
-    if not len(known):
-        return math.nan, math.nan
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
 
 
 def mean_interval(values: Sequence[float]) -> Interval | None:

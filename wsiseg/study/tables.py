@@ -8,16 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsiseg.resampling import bootstrap_weights, class_scores, mean_score
 from wsiseg.study.collect import Results
-from wsiseg.study.statistics import (
-    Difference,
-    bootstrap_weights,
-    class_scores,
-    labels_for,
-    mean_interval,
-    mean_score,
-    paired_difference,
-)
+from wsiseg.study.statistics import Difference, labels_for, mean_interval, paired_difference
 from wsiseg.study.verdict import decide, direction
 
 Plain = dict[str, Any]

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-CALIBRATION_BINS = 15
+from wsiseg.calibration import BINS, calibration_error
+
 _RANKING_BINS = 4096
 
 
@@ -15,26 +16,26 @@ class Calibration:
     """How often pixels of a given confidence are right.
 
     Attributes:
-        count: Pixels in each bin of confidence, ``(CALIBRATION_BINS,)``.
+        count: Pixels in each bin of confidence, ``(BINS,)``.
         right: Of them, those that are right.
         confidence: Sum of their confidence.
     """
 
-    count: NDArray[np.float64] = field(default_factory=lambda: np.zeros(CALIBRATION_BINS))
-    right: NDArray[np.float64] = field(default_factory=lambda: np.zeros(CALIBRATION_BINS))
-    confidence: NDArray[np.float64] = field(default_factory=lambda: np.zeros(CALIBRATION_BINS))
+    count: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+    right: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
+    confidence: NDArray[np.float64] = field(default_factory=lambda: np.zeros(BINS))
 
     def add(self, confidence: NDArray[np.floating[Any]], right: NDArray[np.bool_]) -> None:
         """Count pixels: their confidence in 0-1, and whether they are right; both ``(n,)``."""
-        place = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-        self.count += np.bincount(place, minlength=CALIBRATION_BINS)
-        self.right += np.bincount(place[right], minlength=CALIBRATION_BINS)
-        self.confidence += np.bincount(place, weights=confidence, minlength=CALIBRATION_BINS)
+        place = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
+        self.count += np.bincount(place, minlength=BINS)
+        self.right += np.bincount(place[right], minlength=BINS)
+        self.confidence += np.bincount(place, weights=confidence, minlength=BINS)
 
     @property
     def error(self) -> float:
-        """Expected calibration error, ``sum |right - confidence| / count`` (Guo et al., 2017)."""
-        return float(np.abs(self.right - self.confidence).sum() / max(self.count.sum(), 1.0))
+        """Expected calibration error."""
+        return calibration_error(self.count, self.right, self.confidence)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data: the error, and the bins from which it follows."""

@@ -12,13 +12,18 @@ from torch import nn
 from wsiseg.classes import ClassSchema
 from wsiseg.config.training import TrainConfig
 from wsiseg.metrics import confusion
+from wsiseg.resampling import (
+    bootstrap_weights,
+    class_scores,
+    mean_score,
+    percentile_interval,
+    resampled_scores,
+)
 from wsiseg.train.data import Pool
 from wsiseg.train.gauges import pool_batches
 
 DRAWS = 2000
 """Samples of the bootstrap."""
-
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -109,10 +114,8 @@ def compare(
 ) -> Comparison:
     """Compare two segmentors by their confusion matrices on the same tiles.
 
-    The interval is that of a percentile bootstrap of the paired difference: slides are drawn with
-    replacement, then tiles within each; with one slide, tiles alone. Classes that the truth of a sample
-    does not show count for neither side. Source: Davison and Hinkley, Bootstrap Methods and their
-    Application (1997), section 3.8.
+    The interval is that of a percentile bootstrap of the paired difference (``bootstrap_weights``); with
+    one slide it draws tiles alone. Classes that the truth of a sample does not show count for neither side.
 
     Args:
         run_NKK: Of the run, one matrix a tile.
@@ -121,56 +124,21 @@ def compare(
         schema: The classes.
         seed: Of the drawing.
     """
-    weights = _draw_weights(slide_N, np.random.default_rng(seed))
-    differences = _mean_iou(_pool(weights, run_NKK)) - _mean_iou(_pool(weights, twin_NKK))
-    low, high = np.nanquantile(differences, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    weights = bootstrap_weights(slide_N, DRAWS, seed)
+    drawn, twin_drawn = (resampled_scores(counts, weights, "iou") for counts in (run_NKK, twin_NKK))
     run_KK, twin_KK = run_NKK.sum(axis=0), twin_NKK.sum(axis=0)
-    run_K, twin_K = _iou(run_KK[None])[0], _iou(twin_KK[None])[0]
+    run_K, twin_K = class_scores(run_KK, "iou"), class_scores(twin_KK, "iou")
     return Comparison(
-        iou=(float(_mean_iou(run_KK[None])[0]), float(_mean_iou(twin_KK[None])[0])),
+        iou=(float(mean_score(run_KK, "iou")), float(mean_score(twin_KK, "iou"))),
         classes={
             name: (float(run_K[k]), float(twin_K[k]))
             for k, name in enumerate(schema.names)
             if not np.isnan(run_K[k])
         },
-        interval=(float(low), float(high)),
+        interval=percentile_interval(drawn - twin_drawn),
         tiles=len(slide_N),
         slides=len(np.unique(slide_N)),
     )
-
-
-def _draw_weights(slide_N: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """How often each tile comes up in each sample, ``(DRAWS, n)``."""
-    slides = np.unique(slide_N)
-    times = rng.multinomial(len(slides), np.full(len(slides), 1 / len(slides)), size=DRAWS)
-    weights = np.zeros((DRAWS, len(slide_N)), dtype=np.int64)
-    for s, slide in enumerate(slides):
-        own = np.flatnonzero(slide_N == slide)
-        # A slide drawn c times gives c independent samples of its tiles; together one multinomial.
-        weights[:, own] = rng.multinomial(times[:, s] * len(own), np.full(len(own), 1 / len(own)))
-    return weights
-
-
-def _pool(weights: NDArray[np.int64], tiles_NKK: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The matrix of each sample, ``(DRAWS, K, K)``."""
-    n, classes = tiles_NKK.shape[:2]
-    pooled = weights.astype(np.float64) @ tiles_NKK.reshape(n, -1).astype(np.float64)
-    return pooled.reshape(-1, classes, classes)
-
-
-def _iou(matrices: NDArray[Any]) -> NDArray[np.float64]:
-    """IoU of ``(d, K, K)`` matrices, ``(d, K)``; NaN for a class that the truth does not show."""
-    hits = np.diagonal(matrices, axis1=1, axis2=2).astype(np.float64)
-    true = matrices.sum(axis=2)
-    union = true + matrices.sum(axis=1) - hits
-    nothing = np.full(hits.shape, np.nan)
-    return np.asarray(np.divide(hits, union, out=nothing, where=true > 0))
-
-
-def _mean_iou(matrices: NDArray[Any]) -> NDArray[np.float64]:
-    iou = _iou(matrices)
-    shown = np.maximum((~np.isnan(iou)).sum(axis=1), 1)
-    return np.asarray(np.nansum(iou, axis=1) / shown)
 
 
 def _plain(value: float) -> float:

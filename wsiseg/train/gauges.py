@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wsiseg.calibration import BINS, calibration_error
 from wsiseg.classes import ClassSchema
 from wsiseg.config.training import TrainConfig
 from wsiseg.metrics import Scores
@@ -18,9 +19,6 @@ from wsiseg.model.normalise import standardise, to_unit
 from wsiseg.train.data import Pool
 from wsiseg.train.networks import Networks, hard
 from wsiseg.train.subset import first_in_turn
-
-_BINS = 15
-"""Bins of the expected calibration error."""
 
 GAUGED_TILES = 16
 """The discriminator is asked about so many tiles: a gauge, not a score."""
@@ -86,7 +84,7 @@ def look(
     classes, device = len(schema), networks.fabric.device
     sums = _Sums(
         matrix=torch.zeros(classes * classes, dtype=torch.int64, device=device),
-        bins=torch.zeros(3, _BINS, dtype=torch.float64, device=device),
+        bins=torch.zeros(3, BINS, dtype=torch.float64, device=device),
         entropy=torch.zeros((), dtype=torch.float64, device=device),
         pixels=torch.zeros((), dtype=torch.float64, device=device),
     )
@@ -121,10 +119,10 @@ def _count(sums: _Sums, probabilities_NKHW: Tensor, label_NHW: Tensor) -> None:
     truth, predicted = label_NHW[known_NHW].long(), predicted_NHW[known_NHW]
     sums.matrix += torch.bincount(truth * classes + predicted, minlength=classes * classes)
     confidence = confidence_NHW[known_NHW].double()
-    place = (confidence * _BINS).long().clamp_max(_BINS - 1)
+    place = (confidence * BINS).long().clamp_max(BINS - 1)
     right = (truth == predicted).double()
     for row, values in enumerate((torch.ones_like(right), right, confidence)):
-        sums.bins[row] += torch.bincount(place, weights=values, minlength=_BINS)
+        sums.bins[row] += torch.bincount(place, weights=values, minlength=BINS)
     entropy_NHW = -(probabilities_NKHW * probabilities_NKHW.clamp_min(1e-12).log()).sum(dim=1)
     sums.entropy += entropy_NHW.double().sum() / math.log(classes)
     sums.pixels += entropy_NHW.numel()
@@ -176,7 +174,7 @@ def _gauges(sums: _Sums, scores: Scores) -> dict[str, float]:
     count, right, confidence = sums.bins.cpu().numpy()
     gauges = {
         "entropy": float(sums.entropy / sums.pixels.clamp_min(1)),
-        "ece": float(np.abs(right - confidence).sum() / max(count.sum(), 1)),
+        "ece": calibration_error(count, right, confidence),
     }
     for name in sums.judged[0] if sums.judged else ():
         values = [float(judged[name]) for judged in sums.judged if name in judged]

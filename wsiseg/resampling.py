@@ -1,0 +1,104 @@
+"""Scores of resampled slides: how far a figure would move on other slides and tiles.
+
+Notation: U units (tiles, or blocks of them) of some slides, K classes, B samples of the bootstrap. Pure
+functions of confusion matrices, row the true class, column the predicted one.
+"""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEVEL = 0.95
+"""Of every interval."""
+
+ScoreName = Literal["iou", "f1"]
+Interval = tuple[float, float]
+
+
+def class_scores(matrices: NDArray[Any], score: ScoreName) -> NDArray[np.float64]:
+    """IoU or F1 of each class.
+
+    A class is scored where the truth shows it; what else is taken for it lowers the scores of the others.
+    So a sample without glomeruli says nothing about glomeruli, for either of two arms that are compared.
+
+    Args:
+        matrices: ``(..., K, K)``, row the true class, column the predicted one.
+        score: ``iou`` = TP / (TP + FP + FN) or ``f1`` = 2 TP / (2 TP + FP + FN).
+
+    Returns:
+        ``(..., K)``; NaN for classes that the truth does not show.
+    """
+    hits = np.diagonal(matrices, axis1=-2, axis2=-1).astype(np.float64)
+    true, predicted = matrices.sum(axis=-1), matrices.sum(axis=-2)
+    top, bottom = (hits, true + predicted - hits) if score == "iou" else (2 * hits, true + predicted)
+    found: NDArray[np.float64] = np.full(hits.shape, np.nan)
+    np.divide(top, bottom, out=found, where=true > 0)
+    return found
+
+
+def mean_score(matrices: NDArray[Any], score: ScoreName) -> NDArray[np.float64]:
+    """Mean of ``class_scores`` over the classes that the truth shows, ``(...)``; NaN where it shows none."""
+    each = class_scores(matrices, score)
+    shown = ~np.isnan(each)
+    total, number = np.where(shown, each, 0).sum(axis=-1), shown.sum(axis=-1)
+    means: NDArray[np.float64] = np.full(total.shape, np.nan)
+    np.divide(total, number, out=means, where=number > 0)
+    return means
+
+
+def bootstrap_weights(slide_of_unit: NDArray[np.int64], draws: int, seed: int = 0) -> NDArray[np.int64]:
+    """How often each unit is in each sample of a hierarchical bootstrap.
+
+    Slides are drawn with replacement; within each slide drawn, as many of its units as it has, with
+    replacement. Source: Davison and Hinkley, Bootstrap Methods and their Application (1997), section 3.8.
+
+    Args:
+        slide_of_unit: Number of the slide of each unit, ``(U,)``.
+        draws: B.
+        seed: Of the drawing.
+
+    Returns:
+        ``(B, U)``.
+    """
+    rng = np.random.default_rng(seed)
+    slides = np.unique(slide_of_unit)
+    times = rng.multinomial(len(slides), np.full(len(slides), 1 / len(slides)), size=draws)
+    weights = np.zeros((draws, len(slide_of_unit)), dtype=np.int64)
+    for column, slide in enumerate(slides):
+        units = np.flatnonzero(slide_of_unit == slide)
+        # m independent draws of n out of n are one draw of m n.
+        weights[:, units] = rng.multinomial(
+            times[:, column] * len(units), np.full(len(units), 1 / len(units))
+        )
+    return weights
+
+
+def resampled_scores(
+    counts: NDArray[np.int64], weights: NDArray[np.int64], score: ScoreName
+) -> NDArray[np.float64]:
+    """The mean score of each sample.
+
+    Args:
+        counts: Confusion matrices of the units, ``(..., U, K, K)``.
+        weights: ``(B, U)``, from ``bootstrap_weights``.
+        score: What is averaged over the classes.
+
+    Returns:
+        ``(..., B)``; NaN for samples that show no class.
+    """
+    *leading, units, classes, _ = counts.shape
+    # Counts of pixels are far below 2 ** 53: float64 adds them up exactly, and much faster than int64.
+    flat = counts.reshape(-1, units, classes * classes).astype(np.float64)
+    sums = np.stack([weights.astype(np.float64) @ one for one in flat])
+    return mean_score(sums.reshape(*leading, len(weights), classes, classes), score)
+
+
+def percentile_interval(samples: NDArray[np.float64], level: float = LEVEL) -> Interval:
+    """The middle ``level`` of samples ``(B,)``, NaN left out; NaN where none is left."""
+    known = samples[~np.isnan(samples)]
+    if not len(known):
+        return math.nan, math.nan
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
