@@ -5,34 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from studycells import make_study
 from trainstores import write_tiles
 
-from wsiseg.cli.main import main
-
 Command = Callable[..., tuple[int, str, str]]
 
-
-@pytest.fixture
-def wsiseg(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run a command line in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = 0
-        try:
-            main(["-q", *arguments])
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        finally:
-            torch.set_num_threads(threads)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_the_help_names_every_study_that_comes_with_wsiseg(wsiseg: Command) -> None:

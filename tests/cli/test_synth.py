@@ -33,7 +33,7 @@ def test_it_makes_a_slide_with_its_truth_and_a_report(tmp_path):
 def test_a_size_is_two_whole_numbers(tmp_path, size):
     result = run("--out", str(tmp_path), f"--size={size}")
     assert result.exit_code == 2
-    assert "write it as 4096x4096" in result.output
+    assert "write it as 3072x3072" in result.output
 
 
 def test_bad_options_stop_before_anything_is_written(tmp_path):

@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 from trainstores import write_tiles
 
-from wsiseg.cli.main import main
-
 TINY = [
     "--device=cpu",
     *(
@@ -26,23 +24,6 @@ TINY = [
 ]
 
 Command = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def wsiseg(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Run a command line in an empty folder: exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = 0
-        try:
-            main(["-q", *arguments])
-        except SystemExit as leaving:
-            code = int(leaving.code or 0)
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
 
 
 def test_train_then_export(wsiseg: Command, tmp_path: Path) -> None:

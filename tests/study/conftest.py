@@ -1,19 +1,14 @@
 """What the study tests share: one thread, and three slides of discs on disk."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from trainstores import write_tiles
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _calm(one_thread: None) -> None:
+    """Every test here runs on one thread."""
 
 
 @pytest.fixture

@@ -1,10 +1,8 @@
 """What the training tests share: tiny networks, one thread, no output of Fabric."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from trainstores import fake_store, make_config, write_tiles
 
 from wsiseg.train.data import Pools, make_pools
@@ -12,12 +10,8 @@ from wsiseg.train.split import Split
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Sums in a fixed order, and no quarrel about cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+def _calm(one_thread: None) -> None:
+    """Every test here runs on one thread."""
 
 
 @pytest.fixture

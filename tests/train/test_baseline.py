@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from interruptions import Interrupt, InterruptAt
 from trainstores import make_config, write_tiles
 
 from wsiseg.errors import CheckpointNotFoundError
@@ -18,22 +19,6 @@ from wsiseg.train.runfolder import is_finished, newest_unfinished
 from wsiseg.train.watch import read_metrics
 
 STEPS = 4
-
-
-class Interrupt(Exception):
-    """Stands for a power cut."""
-
-
-class InterruptAt(NullProgress):
-    """Breaks off after so many steps of both halves together."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def advance(self, units: int = 1, note: str | None = None) -> None:
-        self.left -= units
-        if self.left < 0:
-            raise Interrupt
 
 
 def begin(tiles: Path, folder: Path, progress: NullProgress | None = None, **train: Any) -> RunResult:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from interruptions import Interrupt, InterruptAt
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import nn
@@ -59,22 +60,6 @@ def fork(target: Callable[[], object]) -> ForkProcess:
     process = multiprocessing.get_context("fork").Process(target=run)
     process.start()
     return process
-
-
-class Interrupt(Exception):
-    """Stands for a power cut."""
-
-
-class InterruptAt(NullProgress):
-    """Breaks off after so many steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.left = steps
-
-    def advance(self, units: int = 1, note: str | None = None) -> None:
-        self.left -= units
-        if self.left < 0:
-            raise Interrupt
 
 
 def test_a_resumed_run_is_the_same_run_bit_for_bit(pools: Pools, tmp_path: Path) -> None:

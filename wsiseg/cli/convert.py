@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsiseg.cli.console import stderr, stdout
+from wsiseg.cli.options import mpp_slide_option
 
 if TYPE_CHECKING:
     from wsiseg.annotation import Annotation, AnnotationFile, WriteReport
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     help="Whose format to write.",
 )
 @click.option("--slide", help="The slide: its origin, resolution and identity go into the file.")
-@click.option("--mpp-slide", type=float, help="Micrometres per pixel of level 0, where the slide has none.")
+@mpp_slide_option
 @click.option(
     "--map",
     "map_path",

@@ -4,34 +4,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from wsiseg.cli.console import stdout
-
-
-class Size(click.ParamType[tuple[int, int]]):
-    """Width and height as ``3072x3072``."""
-
-    name = "WxH"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """Two whole numbers."""
-        if isinstance(value, tuple):
-            return value
-        width, cross, height = str(value).lower().partition("x")
-        if not (cross and width.isdecimal() and height.isdecimal()):
-            self.fail(f"{value!r} is no size; write it as 3072x3072", param, ctx)
-        return int(width), int(height)
+from wsiseg.cli.options import PATH, Size
 
 
 @click.command("demo")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("demo"), show_default=True, help="Folder."
-)
+@click.option("--out", type=PATH, default=Path("demo"), show_default=True, help="Folder.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of slides and training."
 )

@@ -7,24 +7,23 @@ import click
 from rich.table import Table
 
 from wsiseg.cli.console import progress_bars, stdout
+from wsiseg.cli.options import PATH, mpp_slide_option
 from wsiseg.errors import ConfigError
 
 if TYPE_CHECKING:
     from wsiseg.evaluate import Evaluation
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command("evaluate")
-@click.option("--slide", "slides", type=_PATH, multiple=True, required=True, help="The slide.")
-@click.option("--truth", "truths", type=_PATH, multiple=True, required=True, help="What is right.")
-@click.option("--prediction", "predictions", type=_PATH, multiple=True, required=True, help="What is judged.")
-@click.option("--json", "json_path", type=_PATH, help="Write every figure to this file.")
-@click.option("--error-map", "map_path", type=_PATH, help="Write a PNG that shows where it goes wrong.")
-@click.option("--config", "config_path", type=_PATH, help="Classes and class mapping, as for tile.")
+@click.option("--slide", "slides", type=PATH, multiple=True, required=True, help="The slide.")
+@click.option("--truth", "truths", type=PATH, multiple=True, required=True, help="What is right.")
+@click.option("--prediction", "predictions", type=PATH, multiple=True, required=True, help="What is judged.")
+@click.option("--json", "json_path", type=PATH, help="Write every figure to this file.")
+@click.option("--error-map", "map_path", type=PATH, help="Write a PNG that shows where it goes wrong.")
+@click.option("--config", "config_path", type=PATH, help="Classes and class mapping, as for tile.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A setting on top of --config.")
 @click.option("--mpp", type=float, help="Compare at this um/px  [default: that of the prediction].")
-@click.option("--mpp-slide", type=float, help="um/px of level 0, for slides that do not say.")
+@mpp_slide_option
 def command(
     slides: tuple[Path, ...],
     truths: tuple[Path, ...],

@@ -5,11 +5,12 @@ from pathlib import Path
 import click
 
 from wsiseg.cli.console import stdout
+from wsiseg.cli.options import PATH
 
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("run", type=PATH)
+@click.argument("model", type=PATH)
 def command(run: Path, model: Path) -> None:
     """Export a trained run as a self-contained folder with a model card.
 

@@ -8,24 +8,20 @@ import click
 from rich.table import Table
 
 from wsiseg.cli.console import exit_for, progress_bars, stdout
+from wsiseg.cli.options import backend_option, mpp_slide_option
 from wsiseg.outcome import Outcome, recording
 
 if TYPE_CHECKING:
+    from wsiseg.slide import BackendName
     from wsiseg.slide.summary import SlideSummary
 
 
 @click.command()
 @click.argument("slides", metavar="SLIDE...", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: a list with one entry a slide.")
-@click.option("--mpp-slide", type=float, help="Micrometres per pixel of level 0, where a slide does not say.")
-@click.option(
-    "--backend",
-    type=click.Choice(["auto", "openslide", "tiffslide", "direct"]),
-    default="auto",
-    show_default=True,
-    help="What decodes the slides.",
-)
-def command(slides: tuple[str, ...], as_json: bool, mpp_slide: float | None, backend: str) -> None:
+@mpp_slide_option
+@backend_option
+def command(slides: tuple[str, ...], as_json: bool, mpp_slide: float | None, backend: "BackendName") -> None:
     """Show what slide files hold: size, resolution, levels, tissue, and how they will be read.
 
     \b
@@ -40,7 +36,7 @@ def command(slides: tuple[str, ...], as_json: bool, mpp_slide: float | None, bac
     with progress_bars() as progress:
         progress.start("info", len(slides))
         for path in slides:
-            with recording(path, outcomes), Slide.open(path, mpp=mpp_slide, backend=backend) as slide:  # type: ignore[arg-type]  # click has checked it
+            with recording(path, outcomes), Slide.open(path, mpp=mpp_slide, backend=backend) as slide:
                 summaries.append(summarise(slide))
             progress.advance()
     if as_json:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsiseg.cli.console import exit_for, print_outcomes, progress_bars, stderr, stdout
+from wsiseg.cli.options import PATH, mpp_slide_option
 
 if TYPE_CHECKING:
     from wsiseg.config import PredictConfig
@@ -19,12 +20,12 @@ FORMATS = ("qupath", "asap", "imagescope", "dsa", "ome-zarr")
 @click.argument("slides", metavar="SLIDE...", nargs=-1, required=True)
 @click.option(
     "--run",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A run, a checkpoint or an exported model.  [default: the newest run in runs/]",
 )
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("predictions"),
     show_default=True,
     help="Folder of the files.",
@@ -53,9 +54,7 @@ FORMATS = ("qupath", "asap", "imagescope", "dsa", "ome-zarr")
     show_default=True,
     help="Threads that read tiles ahead.",
 )
-@click.option(
-    "--mpp-slide", type=float, help="Micrometres per pixel of the slides' level 0, where they do not say."
-)
+@mpp_slide_option
 @click.option(
     "--set",
     "overrides",

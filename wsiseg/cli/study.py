@@ -7,22 +7,15 @@ from typing import Any, Literal
 import click
 
 from wsiseg.cli.console import exit_for, progress_bars, stdout
+from wsiseg.cli.options import PATH, device_option, workers_option
 from wsiseg.errors import ConfigError
-
-_PATH = click.Path(path_type=Path)
 
 
 @click.command()
-@click.argument("config", type=_PATH)
-@click.option("--tiles", type=_PATH, default=Path("tiles"), show_default=True, help="Folder of tile stores.")
-@click.option("--out", type=_PATH, help="Folder of the study.  [default: studies/NAME]")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to train.",
-)
+@click.argument("config", type=PATH)
+@click.option("--tiles", type=PATH, default=Path("tiles"), show_default=True, help="Folder of tile stores.")
+@click.option("--out", type=PATH, help="Folder of the study.  [default: studies/NAME]")
+@device_option
 @click.option(
     "--devices",
     type=click.IntRange(1, 64),
@@ -31,9 +24,7 @@ _PATH = click.Path(path_type=Path)
     help="Cells side by side, each in a process, with a GPU of its own as far as there are any.",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Run the cells on the workers of a dask scheduler.")
-@click.option(
-    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads that load tiles."
-)
+@workers_option
 @click.option("--keep-runs", is_flag=True, help="Keep the run folders of finished cells.")
 @click.option("--report-only", is_flag=True, help="Rebuild the tables from the finished cells.")
 def command(

@@ -5,20 +5,7 @@ from typing import Any
 
 import click
 
-
-class Size(click.ParamType[tuple[int, int]]):
-    """Width and height as ``4096x4096``."""
-
-    name = "WxH"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        """Two whole numbers."""
-        width, cross, height = str(value).lower().partition("x")
-        if not (cross and width.isdecimal() and height.isdecimal()):
-            self.fail(f"{value!r} is no size; write it as 4096x4096", param, ctx)
-        return int(width), int(height)
+from wsiseg.cli.options import Size
 
 
 @click.command()

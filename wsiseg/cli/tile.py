@@ -6,43 +6,40 @@ from typing import TYPE_CHECKING
 import click
 
 from wsiseg.cli.console import exit_for, print_outcomes, progress_bars
+from wsiseg.cli.options import PATH, backend_option, mpp_slide_option
 
 if TYPE_CHECKING:
     from wsiseg.slide import BackendName
-
-BACKENDS = ("auto", "openslide", "tiffslide", "direct")
 
 
 @click.command()
 @click.argument("slides", metavar="SLIDE...", nargs=-1, required=True)
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("tiles"),
     show_default=True,
     help="Folder of the stores.",
 )
 @click.option(
     "--annotations",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Annotations of the slide, or a folder of files named after the slides. "
     "Without it, <stem>.geojson, .json, .geojson.gz or .xml beside a slide is taken.",
 )
 @click.option("--mpp", type=float, help="Micrometres per pixel of the tiles (tiling.mpp).")
-@click.option(
-    "--mpp-slide", type=float, help="Micrometres per pixel of the slides' level 0, where they do not say."
-)
+@mpp_slide_option
 @click.option(
     "--mpp-csv",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="The same for each slide: a CSV with columns slide,mpp.",
 )
 @click.option(
     "--mask",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Your own tissue in place of the detector's: a PNG over the whole slide, or drawn outlines.",
 )
-@click.option("--config", "config_path", type=click.Path(path_type=Path), help="A YAML configuration.")
+@click.option("--config", "config_path", type=PATH, help="A YAML configuration.")
 @click.option(
     "--set",
     "overrides",
@@ -57,13 +54,7 @@ BACKENDS = ("auto", "openslide", "tiffslide", "direct")
     show_default=True,
     help="Threads that read and compress.",
 )
-@click.option(
-    "--backend",
-    type=click.Choice(BACKENDS),
-    default="auto",
-    show_default=True,
-    help="What decodes the slides.",
-)
+@backend_option
 @click.option("--strict", is_flag=True, help="Make anything wrong with the annotations an error.")
 @click.option("--overwrite", is_flag=True, help="Make everything anew, whatever is there.")
 def command(

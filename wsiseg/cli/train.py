@@ -8,19 +8,20 @@ from typing import Any, Literal
 import click
 
 from wsiseg.cli.console import print_outcomes, progress_bars, stdout
+from wsiseg.cli.options import PATH, device_option, workers_option
 from wsiseg.errors import ConfigError
 
 
 @click.command()
-@click.argument("config", required=False, type=click.Path(path_type=Path))
+@click.argument("config", required=False, type=PATH)
 @click.option(
     "--tiles",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("tiles"),
     show_default=True,
     help="Folder of tile stores.",
 )
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/run-NNN]")
+@click.option("--out", type=PATH, help="Run folder.  [default: runs/run-NNN]")
 @click.option("--resume", is_flag=True, help="Continue the newest unfinished run, or the one of --out.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Change one setting.")
 @click.option(
@@ -28,17 +29,9 @@ from wsiseg.errors import ConfigError
     is_flag=True,
     help="Train the supervised twin first, and say whether unlabelled tiles helped.",
 )
-@click.option("--patients", type=click.Path(path_type=Path), help="CSV with columns slide,patient.")
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Where to train.",
-)
-@click.option(
-    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads that load tiles."
-)
+@click.option("--patients", type=PATH, help="CSV with columns slide,patient.")
+@device_option
+@workers_option
 def command(
     config: Path | None,
     tiles: Path,

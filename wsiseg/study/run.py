@@ -77,9 +77,9 @@ def run_study(name: str, study: StudyConfig, options: StudyOptions, *, progress:
     """
     place = Place(options.out.resolve(), options.device, options.workers, options.keep_runs)
     tasks = plan_tasks(study, options.tiles, place)
-    todo = [task for task in tasks if not task.is_done()]
-    outcomes = _work(todo, options, progress, done=len(tasks) - len(todo))
-    before = [Outcome(task.cell.name, "skipped", "finished before") for task in tasks if task not in todo]
+    finished, todo = _finished_and_not(tasks)
+    outcomes = _work(todo, options, progress, done=len(finished))
+    before = [Outcome(task.cell.name, "skipped", "finished before") for task in finished]
     write_report(options.out, "study", [*before, *outcomes])
     keys = {task.cell: task.key for task in tasks}
     results = collect(
@@ -114,6 +114,14 @@ def write_tables(name: str, results: Results, out: Path) -> Mapping[str, Any]:
     write_json(out / "table.json", table)
     write_study_report(table, out)
     return table
+
+
+def _finished_and_not(tasks: list[CellTask]) -> tuple[list[CellTask], list[CellTask]]:
+    finished: list[CellTask] = []
+    todo: list[CellTask] = []
+    for task in tasks:
+        (finished if task.is_done() else todo).append(task)
+    return finished, todo
 
 
 def _work(todo: list[CellTask], options: StudyOptions, progress: Progress, *, done: int) -> list[Outcome]:

@@ -113,8 +113,7 @@ def run_on_cluster(tasks: Sequence[CellTask], address: str) -> Iterator[Ended]:
 
 def _distributed() -> Any:
     try:
-        # An optional extra: most studies run on one machine.
-        import distributed  # noqa: PLC0415
+        import distributed  # noqa: PLC0415 - an optional extra: most studies run on one machine
     except ImportError as err:
         raise ConfigError(
             "--scheduler needs dask.distributed", remedy="Install it: pip install 'wsiseg[cluster]'"

@@ -23,8 +23,7 @@ class Watch:
     """
 
     def __init__(self, folder: Path, step: int) -> None:
-        # TensorBoard takes half a second to import, and not every user of this module writes events.
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - half a second that few need
 
         self._file = folder / METRICS_FILE
         _truncate(self._file, step)

@@ -1,0 +1,19 @@
+"""Work that is broken off, as by a power cut."""
+
+from wsiseg.progress import NullProgress
+
+
+class Interrupt(Exception):
+    """Stands for a power cut."""
+
+
+class InterruptAt(NullProgress):
+    """Breaks off after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def advance(self, units: int = 1, note: str | None = None) -> None:
+        self.left -= units
+        if self.left < 0:
+            raise Interrupt

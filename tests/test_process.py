@@ -1,0 +1,57 @@
+"""What a process asks of the system is tried in processes of its own."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+COUNT_ARENAS = """
+import ctypes, re, tempfile, threading
+import wsiseg.process
+if {settled}:
+    wsiseg.process.settle()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = ctypes.c_void_p
+together = threading.Barrier(8)
+
+def allocate():
+    together.wait()
+    for _ in range(100):
+        libc.malloc(1000)
+    together.wait()
+
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+with tempfile.NamedTemporaryFile() as file:
+    libc.fopen.restype = ctypes.c_void_p
+    stream = ctypes.c_void_p(libc.fopen(file.name.encode(), b"w"))
+    assert libc.malloc_info(0, stream) == 0
+    libc.fclose(stream)
+    print(len(re.findall("<heap nr", file.read().decode())))
+"""
+
+
+def _run(program: str, **environment: str) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "MALLOC_"))}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**kept, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="arenas are glibc's")
+def test_eight_threads_share_two_arenas() -> None:
+    assert int(_run(COUNT_ARENAS.format(settled=False))) > 2
+    assert int(_run(COUNT_ARENAS.format(settled=True))) <= 2
+
+
+@pytest.mark.parametrize(("given", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_waiting_threads_sleep_unless_told_otherwise(given: dict[str, str], found: str) -> None:
+    program = "import os, wsiseg.process as p; p.settle(); print(os.environ['OMP_WAIT_POLICY'])"
+    assert _run(program, **given) == found

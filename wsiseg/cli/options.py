@@ -1,0 +1,50 @@
+"""Options and types that several commands share, so that they read and behave alike."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+PATH = click.Path(path_type=Path)
+
+
+class Size(click.ParamType[tuple[int, int]]):
+    """Width and height as ``3072x3072``."""
+
+    name = "WxH"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Two whole numbers."""
+        if isinstance(value, tuple):
+            return value
+        width, cross, height = str(value).lower().partition("x")
+        if not (cross and width.isdecimal() and height.isdecimal()):
+            self.fail(f"{value!r} is no size; write it as 3072x3072", param, ctx)
+        return int(width), int(height)
+
+
+mpp_slide_option = click.option(
+    "--mpp-slide", type=float, help="Micrometres per pixel of level 0, for slides that do not say."
+)
+
+backend_option = click.option(
+    "--backend",
+    type=click.Choice(("auto", "openslide", "tiffslide", "direct")),
+    default="auto",
+    show_default=True,
+    help="What decodes the slides.",
+)
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(("auto", "cpu", "cuda")),
+    default="auto",
+    show_default=True,
+    help="Where to train.",
+)
+
+workers_option = click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Threads that load tiles."
+)
