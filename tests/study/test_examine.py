@@ -1,35 +1,24 @@
 """Examining a network on test tiles."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
+from studymodels import Darkness, model_of_discs
 from torch import Tensor, nn
 from trainstores import make_config, write_tiles
 
-from wsiseg.config import Config
 from wsiseg.config.training import DiscriminatorConfig
 from wsiseg.metrics import confusion
-from wsiseg.model.checkpoint import TrainedModel
 from wsiseg.model.discriminator import build_discriminator
-from wsiseg.model.info import CheckpointInfo
 from wsiseg.model.normalise import to_unit
 from wsiseg.progress import NullProgress
 from wsiseg.study.examine import examine
 from wsiseg.study.judge import Judge, Seen
 from wsiseg.tilestore import TileStore
-
-
-class Darkness(nn.Module):
-    """Calls everything dark a disc, and is right about the painted ones but for noise."""
-
-    def forward(self, image_NCHW: Tensor) -> Tensor:
-        dark = (0.6 - image_NCHW.mean(dim=1)) * 40
-        return torch.stack([-dark, dark], dim=1)
 
 
 class Oracle(nn.Module):
@@ -44,24 +33,13 @@ class Oracle(nn.Module):
         return self.rule(image_NCHW, planes_NKHW)
 
 
-def model(config: Config, discriminator: Any = None) -> TrainedModel:
-    return TrainedModel(
-        segmentor=Darkness().eval(),
-        discriminator=discriminator,
-        normalise=partial(to_unit, device="cpu"),
-        info=CheckpointInfo(config=config, step=1, phase="p"),
-        path=Path(),
-        fingerprint="0",
-    )
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> TileStore:
     return TileStore.open(write_tiles(tmp_path, "a", count=5))
 
 
 def test_counts_are_those_of_the_whole_slide(store: TileStore) -> None:
-    found = examine(model(make_config()), [store], progress=NullProgress(), batch_size=2)
+    found = examine(model_of_discs(make_config()), [store], progress=NullProgress(), batch_size=2)
     images, labels = store.images(range(5)), store.labels(range(5))
     predicted = Darkness()(to_unit(images)).argmax(dim=1).numpy().astype(np.uint8)
     (slide,) = found["slides"]
@@ -77,7 +55,8 @@ def test_counts_are_those_of_the_whole_slide(store: TileStore) -> None:
 
 def test_the_batch_changes_nothing(store: TileStore) -> None:
     one, other = (
-        examine(model(make_config()), [store], progress=NullProgress(), batch_size=size) for size in (1, 4)
+        examine(model_of_discs(make_config()), [store], progress=NullProgress(), batch_size=size)
+        for size in (1, 4)
     )
     assert one == other
 
@@ -94,7 +73,7 @@ def test_what_a_discriminator_is_asked(store: TileStore, target: str, parts: set
     settings = {"kind": kind, "receptive_field": 16, "width": 4, "fake_target": target}
     config = make_config(discriminator=settings)
     judge = build_discriminator(config.train.discriminator, 2).eval()
-    found = examine(model(config, judge), [store], progress=NullProgress())["discriminator"]
+    found = examine(model_of_discs(config, judge), [store], progress=NullProgress())["discriminator"]
     assert set(found) == parts
     assert set(found["gauges"]) == {"d_real", "d_soft", "d_argmax", "d_other"}
     assert all(0 <= value <= 1 for value in found["gauges"].values())

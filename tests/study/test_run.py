@@ -67,6 +67,9 @@ def test_a_study_is_run_once_and_only_what_changes_again(tiles: Path, trained: l
     assert result.table["cells"] == {"wanted": 2, "finished": 2}
     assert not (result.out / "runs").exists()
     assert sorted(path.name for path in (result.out / "cells").iterdir()) == ["A+_1-2_0.json", "H_1-2_0.json"]
+    assert sorted(path.name for path in (result.out / "samples").iterdir()) == ["A+_1-2_0.png", "H_1-2_0.png"]
+    shown = (result.out / "study.html").read_text(encoding="utf-8")
+    assert "H, 1/2 of the labels, seed 0" in shown
     for name in ("table.md", "table.json", "study.html"):
         assert (result.out / name).is_file()
 

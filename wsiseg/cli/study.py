@@ -46,6 +46,7 @@ def command(
 
     \b
     OUT/cells/*.json    one small result a cell
+    OUT/samples/*.png   its best and its worst test tile
     OUT/table.md, OUT/table.json, OUT/study.html, OUT/report.json
 
     After an interruption the same command goes on; a changed CONFIG does again what it changes.

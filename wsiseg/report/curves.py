@@ -1,6 +1,5 @@
 """The figures of a study, as data URIs."""
 
-import base64
 import io
 import math
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from wsiseg.report.page import data_uri
 from wsiseg.report.sheets import SCORES, Table
 
 _COLORS = (
@@ -167,4 +167,4 @@ def _uri(figure: Figure) -> str:
     buffer = io.BytesIO()
     # No date and no version inside: the same study gives the same bytes.
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
-    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return data_uri(buffer.getvalue())

@@ -1,5 +1,6 @@
 """A page of HTML that stands alone: no scripts, no other files, readable in light and in dark."""
 
+import base64
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -67,6 +68,11 @@ def section(title: str, *parts: str) -> str:
 def paragraph(text: str, *, soft: bool = False) -> str:
     """A paragraph of plain text."""
     return f'<p class="soft">{escape(text)}</p>' if soft else f"<p>{escape(text)}</p>"
+
+
+def data_uri(data: bytes, kind: str = "png") -> str:
+    """The bytes of an image as a URI, so that a page needs no other file."""
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def figure(uri: str, caption: str, alternative: str) -> str:

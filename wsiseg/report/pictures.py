@@ -1,6 +1,5 @@
 """Pictures of a report: the slide with its outlines, and examples beside their truth."""
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from wsiseg.classes import ClassSchema
 from wsiseg.draw import draw_outlines
 from wsiseg.geometry import Box
 from wsiseg.objects import match_by_iou
+from wsiseg.report.page import data_uri
 from wsiseg.slide import Slide
 
 Shape = tuple[Polygon | MultiPolygon, str]
@@ -128,7 +128,7 @@ def jpeg_uri(image: NDArray[np.uint8]) -> str:
     """A picture as a data URI, JPEG."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="JPEG", quality=88, subsampling=0)
-    return _uri(buffer.getvalue(), "jpeg")
+    return data_uri(buffer.getvalue(), "jpeg")
 
 
 def file_uri(path: Path, *, shrink: bool = False) -> str | None:
@@ -143,8 +143,4 @@ def file_uri(path: Path, *, shrink: bool = False) -> str | None:
     if shrink:
         with Image.open(path) as picture:
             return jpeg_uri(np.asarray(picture.convert("RGB")))
-    return _uri(path.read_bytes(), "png")
-
-
-def _uri(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+    return data_uri(path.read_bytes())

@@ -1,25 +1,36 @@
 """What a study ends with: ``table.md`` and ``study.html``, both made from ``table.json``."""
 
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 
 from wsiseg.files import atomic_path
 from wsiseg.report import curves
 from wsiseg.report import page as html
 from wsiseg.report.sheets import RULE, SCORES, Sheet, Table, sheets, summary, verdicts
 
+_SAMPLES = (
+    "Of the test tiles that show something, the one with the highest mean IoU and the one with the lowest: "
+    "image, truth, prediction and, where there is a discriminator, what it makes of the prediction (bright: "
+    "right). One seed; the extremes of another may be other tiles."
+)
 
-def write_study_report(table: Table, folder: Path) -> None:
+
+def write_study_report(
+    table: Table, folder: Path, samples: Mapping[str, Path] = MappingProxyType({})
+) -> None:
     """Write ``table.md`` and ``study.html``, which need no other file.
 
     Args:
         table: The content of ``table.json``.
         folder: Where to.
+        samples: Pictures of the best and worst tiles, PNG, by what they are of.
 
     Raises:
         OutputError: The folder cannot be written.
     """
-    for name, text in (("table.md", markdown(table)), ("study.html", page(table))):
+    for name, text in (("table.md", markdown(table)), ("study.html", page(table, samples))):
         with atomic_path(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
 
@@ -35,11 +46,17 @@ def markdown(table: Table) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def page(table: Table) -> str:
-    """The same with curves."""
+def page(table: Table, samples: Mapping[str, Path] = MappingProxyType({})) -> str:
+    """The same with curves and tiles."""
     sections = [_head(table)]
     if table["cells"]["finished"]:
         sections.append(_figures(table))
+    if samples:
+        pictures = [
+            html.figure(html.data_uri(path.read_bytes()), name, f"best and worst tile, {name}")
+            for name, path in samples.items()
+        ]
+        sections.append(html.section("Best and worst tiles", html.paragraph(_SAMPLES), *pictures))
     for sheet in sheets(table):
         shown = html.table(sheet.headings, sheet.rows, left=sheet.left)
         sections.append(html.section(sheet.title, html.paragraph(sheet.explanation), shown))

@@ -20,6 +20,9 @@ FORMAT = 1
 CELLS = "cells"
 """Folder of the cells in the folder of a study."""
 
+SAMPLES = "samples"
+"""Folder of the pictures of their best and worst tiles."""
+
 _PARTS = {"key", "classes", "slides", "calibration", "discriminator", "training", "made"}
 """What the tables are made from."""
 
@@ -51,6 +54,10 @@ class Cell:
     def file(self, out: Path) -> Path:
         """Where its result lies in the folder of a study."""
         return out / CELLS / f"{self.name}.json"
+
+    def picture(self, out: Path) -> Path:
+        """Where its best and worst tiles are drawn."""
+        return out / SAMPLES / f"{self.name}.png"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from wsiseg.classes import IGNORE_INDEX
 from wsiseg.model.checkpoint import TrainedModel
 from wsiseg.progress import Progress
 from wsiseg.study.judge import Judge, Seen
+from wsiseg.study.samples import Samples
 from wsiseg.study.slides import Blocks, kept_part, make_blocks
 from wsiseg.study.tallies import Calibration
 from wsiseg.tilestore import TileStore
@@ -43,7 +44,12 @@ class Examined:
 
 
 def examine(
-    model: TrainedModel, stores: Sequence[TileStore], *, progress: Progress, batch_size: int = 4
+    model: TrainedModel,
+    stores: Sequence[TileStore],
+    *,
+    progress: Progress,
+    batch_size: int = 4,
+    samples: Samples | None = None,
 ) -> dict[str, Any]:
     """Predict every labelled tile of the test slides and count, each pixel of a slide once.
 
@@ -52,6 +58,7 @@ def examine(
         stores: Of the test slides.
         progress: Told of every tile.
         batch_size: Tiles a forward pass.
+        samples: Told of every tile's counts, to choose what to draw.
 
     Returns:
         Plain data: ``slides`` (``Examined``), ``calibration``, and ``discriminator`` where there is one.
@@ -71,7 +78,10 @@ def examine(
             if judge is not None:
                 judge.see(seen)
             progress.advance(len(seen.label_NHW))
-        slides.append(Examined(store.name, blocks, blocks.add_up(np.concatenate(counts))))
+        of_tiles = np.concatenate(counts)
+        if samples is not None:
+            samples.see(store, blocks.tiles, of_tiles)
+        slides.append(Examined(store.name, blocks, blocks.add_up(of_tiles)))
     return {
         "classes": list(model.schema.names),
         "slides": [slide.to_json() for slide in slides],

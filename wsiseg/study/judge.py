@@ -102,12 +102,7 @@ class Judge:
         }
 
     def _ask(self, seen: Seen, planes_NKHW: Tensor) -> Tensor:
-        with torch.no_grad():
-            verdict_N1hw: Tensor = self.discriminator(seen.image_NCHW, planes_NKHW).float().sigmoid()
-        size = planes_NKHW.shape[-2:]
-        if verdict_N1hw.shape[-2:] != size:
-            verdict_N1hw = F.interpolate(verdict_N1hw, size=size, mode="bilinear", align_corners=False)
-        return verdict_N1hw[:, 0]
+        return score_map(self.discriminator, seen.image_NCHW, planes_NKHW)
 
     def _gauge(self, name: str, verdict_NHW: Tensor, counted_NHW: Tensor) -> None:
         total = float(verdict_NHW[counted_NHW].double().sum())
@@ -124,6 +119,16 @@ class Judge:
         self.by_entropy.add(entropy, right)
         maps = ((1 - verdict_NHW) * counted_NHW, entropy_NHW * counted_NHW, counted_NHW & ~seen.right_NHW)
         self.tiles.append(np.stack([part.double().sum(dim=(1, 2)).cpu().numpy() for part in maps]))
+
+
+def score_map(discriminator: Discriminator, image_NCHW: Tensor, planes_NKHW: Tensor) -> Tensor:
+    """What a discriminator says of a segmentation, pixel by pixel: 0-1, ``(N, H, W)``."""
+    with torch.no_grad():
+        verdict_N1hw: Tensor = discriminator(image_NCHW, planes_NKHW).float().sigmoid()
+    size = planes_NKHW.shape[-2:]
+    if verdict_N1hw.shape[-2:] != size:
+        verdict_N1hw = F.interpolate(verdict_N1hw, size=size, mode="bilinear", align_corners=False)
+    return verdict_N1hw[:, 0]
 
 
 def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:

@@ -112,8 +112,19 @@ def write_tables(name: str, results: Results, out: Path) -> Mapping[str, Any]:
     """Write ``table.json``, ``table.md`` and ``study.html``; returns the content of the first."""
     table = build_table(name, results)
     write_json(out / "table.json", table)
-    write_study_report(table, out)
+    write_study_report(table, out, _samples(results, out))
     return table
+
+
+def _samples(results: Results, out: Path) -> dict[str, Path]:
+    """Pictures of one cell an arm: with the fewest labels, by the first seed, in the first fold."""
+    found: dict[str, Path] = {}
+    for cell in sorted(results.cells, key=lambda cell: (cell.share, results.study.seeds.index(cell.seed))):
+        name = f"{cell.arm}, {cell.share} of the labels, seed {cell.seed}"
+        picture = cell.picture(out)
+        if picture.is_file() and not any(known.startswith(f"{cell.arm}, ") for known in found):
+            found[name] = picture
+    return found
 
 
 def _finished_and_not(tasks: list[CellTask]) -> tuple[list[CellTask], list[CellTask]]:

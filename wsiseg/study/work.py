@@ -21,6 +21,7 @@ from wsiseg.outcome import REPORT_FILE
 from wsiseg.progress import NullProgress, Progress
 from wsiseg.study.cells import Cell, CellKey, read_cell, write_cell
 from wsiseg.study.examine import examine
+from wsiseg.study.samples import Samples
 from wsiseg.tilestore import TileStore, store_lock
 from wsiseg.train.prepare import Device
 from wsiseg.train.run import begin_run, resume_run
@@ -118,8 +119,11 @@ def run_cell(task: CellTask, progress: Progress | None = None) -> None:
 def _examine(task: CellTask, run: Path, progress: Progress) -> dict[str, Any]:
     # The weights of the last step, whatever a validation would have chosen: no arm may choose.
     last = checkpoints(run, "last")[-1]
+    model, samples = load_trained(last, _device(task.place.device)), Samples()
     stores = [TileStore.open(path) for path in task.testing]
-    return examine(load_trained(last, _device(task.place.device)), stores, progress=progress)
+    figures = examine(model, stores, progress=progress, samples=samples)
+    samples.draw(model, task.cell.picture(task.place.out))
+    return figures
 
 
 def _train(task: CellTask, progress: Progress) -> Path:

@@ -78,13 +78,16 @@ def plot_gauges(lines: Sequence[Mapping[str, Any]], target: Path) -> None:
     _save(figure, target)
 
 
-def plot_examples(schema: ClassSchema, examples: Mapping[str, NDArray[Any]], target: Path) -> None:
-    """Validation tiles, one a row: image, truth, prediction and the discriminator's map, if there is one.
+def plot_examples(
+    schema: ClassSchema, examples: Mapping[str, NDArray[Any]], target: Path, *, rows: Sequence[str] = ()
+) -> None:
+    """Tiles, one a row: image, truth, prediction and the discriminator's map, if there is one.
 
     Args:
         schema: The classes, for their colours.
         examples: As in ``wsiseg.train.gauges.Look``.
         target: The PNG.
+        rows: What to write beside each row, if anything.
     """
     columns: dict[str, NDArray[Any]] = {
         "image": examples["image"],
@@ -93,9 +96,9 @@ def plot_examples(schema: ClassSchema, examples: Mapping[str, NDArray[Any]], tar
     }
     if "d_map" in examples:
         columns["discriminator"] = examples["d_map"]
-    rows = len(examples["image"])
-    figure = Figure(figsize=(2.6 * len(columns), 2.6 * rows + 0.3), layout="constrained")
-    grid = figure.subplots(rows, len(columns), squeeze=False)
+    count = len(examples["image"])
+    figure = Figure(figsize=(2.6 * len(columns), 2.6 * count + 0.3), layout="constrained")
+    grid = figure.subplots(count, len(columns), squeeze=False)
     for (row, column), axes in np.ndenumerate(grid):
         name, pictures = list(columns.items())[column]
         axes.imshow(pictures[row], vmin=0, vmax=1, cmap="viridis", interpolation="nearest")
@@ -104,6 +107,8 @@ def plot_examples(schema: ClassSchema, examples: Mapping[str, NDArray[Any]], tar
         axes.set_yticks([])
         if row == 0:
             axes.set_title(name)
+        if column == 0 and rows:
+            axes.set_ylabel(rows[row])
     _save(figure, target)
 
 
