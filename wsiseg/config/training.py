@@ -76,7 +76,7 @@ class LossConfig(Section):
 class PseudoLabelConfig(Section):
     """Learning from the teacher's predictions on unlabelled tiles."""
 
-    weight: float = Field(0.1, ge=0, description="Weight of the loss on pseudo-labels")
+    weight: float = Field(1.0, ge=0, description="Weight of the loss on pseudo-labels")
     gate: Literal["discriminator", "confidence", "both"] = Field(
         "both", description="Whose word a pseudo-label needs"
     )
@@ -94,7 +94,7 @@ class PhaseConfig(Section):
     share: float = Field(gt=0, le=1, description="Share of all steps")
     labelled: bool = Field(True, description="Losses on labelled tiles")
     unlabelled: bool = Field(False, description="Losses on unlabelled tiles")
-    lambda_labelled: float = Field(0.01, ge=0, description="lambda_1, adversarial weight on labelled tiles")
+    lambda_labelled: float = Field(0.001, ge=0, description="lambda_1, adversarial weight on labelled tiles")
     lambda_unlabelled: float = Field(0.001, ge=0, description="lambda_2, the same on unlabelled tiles")
     ramp_share: float = Field(0.25, ge=0, le=1, description="Share of the phase in which the weights rise")
     discriminator: Literal["train", "refresh", "frozen"] = Field(
@@ -196,10 +196,10 @@ class TrainConfig(Section):
     pseudo_labels: PseudoLabelConfig = Field(default_factory=PseudoLabelConfig)
     phases: tuple[PhaseConfig, ...] = Field(
         default_factory=lambda: (
-            PhaseConfig(name="supervised", share=0.7),
+            PhaseConfig(name="supervised", share=0.3),
             PhaseConfig(
                 name="semi-supervised",
-                share=0.3,
+                share=0.7,
                 unlabelled=True,
                 discriminator="refresh",
                 pseudo_labels=True,
