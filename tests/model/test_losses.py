@@ -14,6 +14,7 @@ from wsiseg.model.losses import (
     cross_entropy,
     dice_loss,
     known_pixels,
+    likeliest,
     one_hot,
     place_bce,
     straight_through,
@@ -90,6 +91,12 @@ def test_one_hot_is_blank_where_unknown() -> None:
     planes = one_hot(label_of(1, IGNORE_INDEX, 0), 2)
     assert planes[0, :, 0].tolist() == [[0, 0, 1], [1, 0, 0]]
     assert known_pixels(label_of(1, IGNORE_INDEX, 0)).flatten().tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_the_likeliest_class_is_that_of_argmax_and_the_first_of_equals(layout: torch.memory_format) -> None:
+    few = torch.randint(0, 3, (2, 4, 8, 9), generator=torch.Generator().manual_seed(0)).float()
+    assert torch.equal(likeliest(few.contiguous(memory_format=layout)), few.argmax(dim=1))
 
 
 def test_correctness_is_per_pixel() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wsiseg.classes import IGNORE_INDEX
 from wsiseg.model.checkpoint import TrainedModel
+from wsiseg.model.losses import likeliest
 from wsiseg.progress import Progress
 from wsiseg.study.judge import Judge, Seen
 from wsiseg.study.samples import Samples
@@ -121,7 +122,7 @@ def _count(seen: Seen) -> NDArray[np.int64]:
     """Confusion matrix of each tile, ``(N, K, K)``."""
     tiles, classes = seen.probabilities_NKHW.shape[:2]
     number_NHW: Tensor = torch.arange(tiles, device=seen.label_NHW.device).view(-1, 1, 1)
-    predicted_NHW = seen.probabilities_NKHW.argmax(dim=1)
+    predicted_NHW = likeliest(seen.probabilities_NKHW)
     place_NHW = (number_NHW * classes + seen.label_NHW.long()) * classes + predicted_NHW
     counts = torch.bincount(place_NHW[seen.counted_NHW], minlength=tiles * classes * classes)
     return np.asarray(counts.view(tiles, classes, classes).cpu().numpy(), dtype=np.int64)

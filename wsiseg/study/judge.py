@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
 
 from wsiseg.model.discriminator import Discriminator
-from wsiseg.model.losses import known_pixels, one_hot
+from wsiseg.model.losses import known_pixels, likeliest, one_hot
 from wsiseg.study.tallies import Calibration, Ranking, found_first
 
 
@@ -35,7 +35,7 @@ class Seen:
     @property
     def right_NHW(self) -> Tensor:
         """Where the likeliest class is the true one, bool."""
-        return self.probabilities_NKHW.argmax(dim=1) == self.label_NHW
+        return likeliest(self.probabilities_NKHW) == self.label_NHW
 
     @property
     def entropy_NHW(self) -> Tensor:
@@ -68,7 +68,7 @@ class Judge:
         known_N1HW = known_pixels(seen.label_NHW)
         truth_NKHW = one_hot(seen.label_NHW, seen.probabilities_NKHW.shape[1])
         soft_NKHW = seen.probabilities_NKHW
-        hard_NKHW = one_hot(soft_NKHW.argmax(dim=1), soft_NKHW.shape[1])
+        hard_NKHW = one_hot(likeliest(soft_NKHW), soft_NKHW.shape[1])
         soft_NHW, hard_NHW = (self._ask(seen, shown * known_N1HW) for shown in (soft_NKHW, hard_NKHW))
         self._gauge("d_real", self._ask(seen, truth_NKHW), seen.counted_NHW)
         self._gauge("d_soft", soft_NHW, seen.counted_NHW)

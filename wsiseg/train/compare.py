@@ -12,6 +12,7 @@ from torch import nn
 from wsiseg.classes import ClassSchema
 from wsiseg.config.training import TrainConfig
 from wsiseg.metrics import confusion
+from wsiseg.model.losses import likeliest
 from wsiseg.resampling import (
     bootstrap_weights,
     class_scores,
@@ -98,7 +99,7 @@ def count_tiles(
     found: list[NDArray[np.int64]] = []
     for _, image_NCHW, label_NHW in pool_batches(pool, config, fabric.device):
         with torch.no_grad(), fabric.autocast():
-            predicted_NHW = segmentor(image_NCHW).argmax(dim=1).to(torch.uint8)
+            predicted_NHW = likeliest(segmentor(image_NCHW)).to(torch.uint8)
         pairs = zip(label_NHW.cpu().numpy(), predicted_NHW.cpu().numpy(), strict=True)
         found += [confusion(truth, predicted, len(schema)) for truth, predicted in pairs]
     return np.stack(found)

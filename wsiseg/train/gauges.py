@@ -14,7 +14,7 @@ from wsiseg.calibration import BINS, calibration_error
 from wsiseg.classes import ClassSchema
 from wsiseg.config.training import TrainConfig
 from wsiseg.metrics import Scores
-from wsiseg.model.losses import known_pixels, one_hot
+from wsiseg.model.losses import known_pixels, likeliest, one_hot
 from wsiseg.model.normalise import standardise, to_unit
 from wsiseg.train.data import Pool
 from wsiseg.train.networks import Networks, hard
@@ -161,7 +161,7 @@ def _example(
     parts: dict[str, NDArray[Any]] = {
         "image": images_NHWC,
         "truth": label_NHW.cpu().numpy(),
-        "prediction": probabilities_NKHW.argmax(dim=1).to(torch.uint8).cpu().numpy(),
+        "prediction": likeliest(probabilities_NKHW).to(torch.uint8).cpu().numpy(),
     }
     if networks.discriminator is not None:
         with torch.no_grad():

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wsiseg.config.root import Config
 from wsiseg.config.training import OptimiserConfig
 from wsiseg.model.discriminator import Discriminator, build_discriminator
-from wsiseg.model.losses import one_hot
+from wsiseg.model.losses import likeliest, one_hot
 from wsiseg.model.segmentor import build_segmentor, split_parameters
 from wsiseg.train.ema import Ema
 
@@ -129,7 +129,7 @@ def statistics_untouched(network: nn.Module) -> Iterator[None]:
 
 def hard(probabilities_NKHW: Tensor) -> Tensor:
     """The likeliest class as planes of 0 and 1."""
-    return one_hot(probabilities_NKHW.argmax(dim=1), probabilities_NKHW.shape[1])
+    return one_hot(likeliest(probabilities_NKHW), probabilities_NKHW.shape[1])
 
 
 def _compiled(student: nn.Module) -> nn.Module:
