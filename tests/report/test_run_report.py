@@ -76,7 +76,7 @@ def test_it_says_what_there_is_to_say(tmp_path: Path) -> None:
     assert ["all", "7", "2", "4"] in found
     assert ["ece", "expected calibration error: how far confidence is from accuracy", "0.031"] in found
     assert ["area disc", "predicted over true", "1.250"] in found
-    assert ["semi-supervised", "30% of the steps", "labelled and unlabelled", "refresh", "yes"] in found
+    assert ["semi-supervised", "70% of the steps", "labelled and unlabelled", "refresh", "yes"] in found
     assert "No measurable gain: mean IoU 0.512 with them." in text
     assert "<li>step 3: back to &lt;step 2&gt;</li>" in text
     assert "lambda_unlabelled: 0.001" in text
