@@ -56,14 +56,18 @@ def _stamp(
 
 
 def by_bands(path: Path, side: int) -> dict[int, NDArray[np.object_]]:
-    """wsiseg: a band of rows at a time, as from a store."""
+    """wsiseg: a band of rows at a time, as from a store; all polygons are held, as by the other method."""
     tracers = {label: EdgeTracer(side) for label in (1, 2, 3)}
+    found: dict[int, list[NDArray[np.object_]]] = {label: [] for label in tracers}
     with path.open("rb") as file:
         for _ in range(0, side, BAND_ROWS):
             band = np.fromfile(file, dtype=np.uint8, count=BAND_ROWS * side).reshape(-1, side)
             for label, tracer in tracers.items():
                 tracer.add(band == label)
-    return {label: tracers.pop(label).polygons() for label in (1, 2, 3)}
+                found[label].append(tracer.finished())
+    for label, parts in found.items():
+        parts.append(tracers.pop(label).polygons())
+    return {label: np.concatenate(parts) for label, parts in found.items()}
 
 
 def by_rasterio(path: Path, side: int) -> dict[int, NDArray[np.object_]]:

@@ -13,6 +13,9 @@ COLORS = np.array([(224, 190, 214), (176, 92, 150), (92, 40, 118), (40, 86, 70)]
 """Of background tissue, glomerulus, podocyte, non_podocyte."""
 
 TILE_PX = 64
+SIZE = (500, 371)
+"""Of the slide that tests share."""
+
 MODEL = ModelCard(default_schema(), mpp=0.5, tile_px=TILE_PX, fingerprint="0" * 32, name="painted")
 
 
@@ -35,6 +38,11 @@ def make_label(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
 def paint_slide(path: Path, label: NDArray[np.uint8], *, mpp: float = 0.5) -> Path:
     """A slide at the resolution of ``MODEL`` whose colours are the labels, without loss."""
     return write_slide(path, COLORS[label], mpp=mpp, compression="deflate", levels=1)
+
+
+def contents(out: Path) -> dict[str, bytes]:
+    """The files of a folder, those in folders left out."""
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir()) if path.is_file()}
 
 
 def read_colors(images_NTT3: NDArray[np.uint8]) -> NDArray[np.float32]:

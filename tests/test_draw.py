@@ -3,7 +3,7 @@
 import numpy as np
 from shapely import Point, Polygon, box
 
-from wsiseg.draw import blend_colors, draw_outlines
+from wsiseg.draw import blend_colors, draw_outlines, draw_small_outlines
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -47,3 +47,25 @@ def test_colours_blend_where_there_is_a_label() -> None:
     label = np.array([[0, 1]], dtype=np.uint8)
     palette = np.array([(0, 0, 0), (200, 0, 100)], dtype=np.uint8)
     assert blend_colors(picture, label, palette, 0.5).tolist() == [[[100, 100, 100], [150, 50, 100]]]
+
+
+def test_small_outlines_are_where_the_exact_ones_are() -> None:
+    shapes = [Point(20.3, 30.1).buffer(12), box(30, 5, 55, 18), Point(48, 40).buffer(0.6)]
+    picture = blank(60, 70)
+    draw_small_outlines(picture, np.array(shapes, dtype=object), RED, width=2)
+    near = draw_outlines(blank(60, 70), [(shape, RED) for shape in shapes], width=4)[:, :, 0] > 0
+    drawn = (picture == RED).all(axis=2)
+    assert not (drawn & ~near).any()
+    assert all(drawn[int(y), int(x)] for shape in shapes[:2] for x, y in shape.exterior.coords)
+    assert drawn[38:42, 46:50].any(), "what is smaller than a pixel shows"
+
+
+def test_small_outlines_show_holes_and_stop_at_the_edge() -> None:
+    holed = Polygon(box(-9, 2, 28, 99).exterior.coords, [box(10, 10, 20, 20).exterior.coords])
+    picture = blank(30, 30)
+    draw_small_outlines(picture, np.array([holed], dtype=object), BLUE, width=1)
+    assert picture[10, 15].tolist() == picture[25, 28].tolist() == list(BLUE)
+    assert not picture[15, 15].any()
+    assert not picture[5, 5].any()
+    draw_small_outlines(picture, np.zeros(0, dtype=object), RED, width=1)
+    assert not (picture == RED).all(axis=2).any()

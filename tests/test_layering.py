@@ -26,6 +26,7 @@ FLOORS = {
         "labelmap",
         "draw",
         "trace",
+        "corners",
     },
     2: {"files", "outcome", "labelimage", "tissuemap", "slide", "tilestore", "annotation", "config"},
     3: {"model"},

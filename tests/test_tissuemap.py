@@ -40,6 +40,12 @@ class TestShares:
         assert shares.tolist() == [0.5, 1.0, 0.0]
 
 
+def test_touching_is_any_tissue_at_all():
+    tissue = TissueMap(np.array([[True, False, False]]), (10.0, 10.0))
+    boxes = np.array([[0, 0, 5, 5], [9.99, 0, 30, 10], [10, 0, 30, 10], [-9, 0, 0, 10]])
+    assert tissue.touching(boxes).tolist() == [True, True, False, False]
+
+
 def test_the_overview_shows_the_plane(slide):
     overview = look_at(slide, 200)
     assert overview.rgb.shape == (150, 200, 3)

@@ -74,6 +74,46 @@ def test_cutting_into_bands_changes_nothing(mask, heights):
     assert [p.wkb for p in tracer.polygons()] == [p.wkb for p in trace_mask(mask)]
 
 
+def take(tracer):
+    """What ``finished`` gives, however little has gathered."""
+    tracer._worth_taking = 1
+    return tracer.finished()
+
+
+@given(masks, st.lists(st.integers(1, 9), max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_taking_out_what_has_ended_changes_nothing(mask, heights):
+    tracer, row, found = EdgeTracer(mask.shape[1]), 0, []
+    for height in [*heights, len(mask)]:
+        band = mask[row : row + height]
+        row += len(band)
+        tracer.add(band)
+        found += list(take(tracer))
+    found += list(tracer.polygons())
+    assert sorted(p.wkb for p in found) == sorted(p.wkb for p in trace_mask(mask))
+
+
+def test_what_has_ended_comes_before_the_rest():
+    mask = np.zeros((40, 30), dtype=bool)
+    mask[:, 20] = mask[2:9, 2:9] = mask[15:20, 2:9] = True
+    mask[4, 4] = False
+    tracer = EdgeTracer(30)
+    taken = []
+    for row in range(0, 40, 4):
+        tracer.add(mask[row : row + 4])
+        taken.append([p.area for p in take(tracer)])
+    assert taken == [[], [], [48], [], [], [35], [], [], [], []]
+    assert [p.area for p in tracer.polygons()] == [40]
+
+
+def test_few_corners_are_left_for_later():
+    tracer = EdgeTracer(9)
+    tracer.add(np.eye(9, dtype=bool))
+    tracer.skip(3)
+    assert len(tracer.finished()) == 0
+    assert len(tracer.polygons()) == 9
+
+
 @given(hnp.arrays(bool, st.tuples(st.integers(1, 7), st.integers(1, 7))))
 @settings(max_examples=300, deadline=None)
 def test_small_dense_masks(mask):

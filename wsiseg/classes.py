@@ -148,9 +148,12 @@ class ClassSchema:
 
     def whole_mask(self, label: NDArray[np.uint8], name: str) -> NDArray[np.bool_]:
         """Where a label map shows this class or a class inside it; same shape as ``label``."""
-        table = np.zeros(256, dtype=bool)
-        table[list(self.whole(name))] = True
-        return table[label]
+        first, *others = self.whole(name)
+        mask: NDArray[np.bool_] = label == first
+        # Comparing for each class is many times faster than looking every pixel up in a table.
+        for index in others:
+            mask |= label == index
+        return mask
 
     @cached_property
     def palette(self) -> NDArray[np.uint8]:

@@ -46,6 +46,30 @@ def draw_outlines(rgb: NDArray[np.uint8], outlines: Sequence[Outline], width: in
     return np.where((drawn > 0)[:, :, None], palette[drawn], rgb)
 
 
+def draw_small_outlines(
+    rgb: NDArray[np.uint8], polygons: NDArray[np.object_], color: Color, width: int
+) -> None:
+    """Draw outlines into a picture, fast enough for a hundred thousand nuclei of a pixel or two.
+
+    A square of ``width`` pixels is set at points half a pixel apart along every outline; for lines that
+    are to be exact see ``draw_outlines``.
+
+    Args:
+        rgb: ``(h, w, 3)`` uint8, changed.
+        polygons: In pixels of the picture. Parts outside of it are cut off.
+        color: Of the lines.
+        width: In pixels.
+    """
+    # What is closer than half a pixel does not show.
+    lines = shapely.segmentize(shapely.boundary(shapely.simplify(polygons, 0.5)), 0.5)
+    corner = np.floor(shapely.get_coordinates(lines) - (width - 1) / 2).astype(np.int64)
+    for dy in range(width):
+        for dx in range(width):
+            x, y = corner[:, 0] + dx, corner[:, 1] + dy
+            inside = (x >= 0) & (y >= 0) & (x < rgb.shape[1]) & (y < rgb.shape[0])
+            rgb[y[inside], x[inside]] = color
+
+
 def blend_colors(
     rgb: NDArray[np.uint8], label: NDArray[np.uint8], palette: NDArray[np.uint8], opacity: float = 0.5
 ) -> NDArray[np.uint8]:

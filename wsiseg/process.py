@@ -4,9 +4,12 @@ import ctypes
 import os
 import sys
 
-_M_ARENA_MAX = -8
-"""``mallopt`` parameter of glibc, from its ``malloc.h``."""
-_ARENAS = 2
+_MALLOPT = {
+    -8: 2,  # M_ARENA_MAX
+    -3: 16 << 20,  # M_MMAP_THRESHOLD
+    -1: 32 << 20,  # M_TRIM_THRESHOLD
+}
+"""Parameters of glibc's ``mallopt``, by their numbers in its ``malloc.h``, and what we want of them."""
 
 
 def settle() -> None:
@@ -14,7 +17,9 @@ def settle() -> None:
 
     glibc gives each thread an arena of its own, and what one thread frees another cannot use: with a few
     workers a slide then costs a third more memory the longer it is. Two arenas are enough where every
-    allocation that matters is a whole tile.
+    allocation that matters is a whole tile. What is larger than a threshold goes back to the system once it
+    is free; left alone, glibc raises that threshold as it goes, and how much memory a slide takes depends on
+    chance.
 
     OpenMP threads that wait by spinning keep a processor from the loaders of tiles, and on a shared machine
     from one another. Who sets ``OMP_WAIT_POLICY`` is obeyed.
@@ -23,4 +28,5 @@ def settle() -> None:
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
         if mallopt is not None:
-            mallopt(_M_ARENA_MAX, _ARENAS)
+            for parameter, value in _MALLOPT.items():
+                mallopt(parameter, value)

@@ -19,6 +19,9 @@ from wsiseg.tissue import find_tissue
 
 _LEAST_SIDE, _MOST_SIDE = 1024, 2048
 
+_ANY_TISSUE = 1e-6
+"""Share of a box from which it holds tissue: any at all, but for rounding."""
+
 
 @dataclass(frozen=True)
 class Overview:
@@ -74,6 +77,10 @@ class TissueMap:
         share = np.divide(tissue, area, out=np.zeros_like(area), where=area > 0)
         clipped: NDArray[np.float32] = np.clip(share, 0, 1).astype(np.float32)
         return clipped
+
+    def touching(self, boxes_l0: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which boxes ``(n, 4)`` hold any tissue, bool ``(n,)``."""
+        return self.shares(boxes_l0) > _ANY_TISSUE
 
 
 def boxes_to_l0(boxes_gr: Sequence[Box], frame: GridFrame) -> NDArray[np.float64]:

@@ -9,8 +9,9 @@ there, never a shell that touches itself.
 How. On every lattice row the corners of outlines come in pairs, joined by a horizontal edge, and on
 every lattice column in pairs joined by a vertical one. Whether a lattice point is a corner depends on
 the four pixels around it, so corners are found a band of rows at a time with nothing but the last row
-carried over, and what is kept grows with the outlines, not with the mask. Joining the pairs to rings is
-done once, for all bands together, by pointer doubling: cutting a mask into bands cannot change the result.
+carried over. Pairs are joined to rings by pointer doubling, for many corners at once: those of areas that
+have ended can be taken out between bands, those of areas that still go on wait, so that what is held grows
+with neither the mask nor its outlines. Cutting a mask into bands cannot change the result.
 """
 
 from dataclasses import dataclass
@@ -18,17 +19,28 @@ from dataclasses import dataclass
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
-Bools = NDArray[np.bool_]
-Ints = NDArray[np.int32]
+from wsiseg.corners import (
+    BL,
+    BR,
+    TL,
+    Bools,
+    Corners,
+    Ints,
+    find_corners,
+    is_meeting,
+)
+
 Polygons = NDArray[np.object_]
 """shapely Polygons, one an area."""
 
-_BLOCK_PIXELS = 1 << 20
+BLOCK_PIXELS = 1 << 20
 """Pixels looked at in one go: the temporaries of a block stay in the cache."""
 
-_TL, _TR, _BL, _BR = 1, 2, 4, 8
-"""Bits of a corner's code: which of the four pixels around it are set (top left ... bottom right)."""
+_WORTH_TAKING = 1 << 17
+"""Corners from which joining those of finished areas pays; some 100 bytes of temporaries each."""
 
 
 def trace_mask(mask: Bools, *, min_area: float = 0.0, min_hole: float = 0.0) -> Polygons:
@@ -42,23 +54,30 @@ def trace_mask(mask: Bools, *, min_area: float = 0.0, min_hole: float = 0.0) -> 
     Returns:
         Polygons in pixels of the mask, in the order of their topmost, then leftmost, corner.
     """
-    tracer = EdgeTracer(mask.shape[1])
+    tracer = EdgeTracer(mask.shape[1], min_area=min_area, min_hole=min_hole)
     tracer.add(mask)
-    return tracer.polygons(min_area=min_area, min_hole=min_hole)
+    return tracer.polygons()
 
 
 class EdgeTracer:
     """Traces a mask that comes from top to bottom, a band of rows at a time.
 
+    Polygons are in pixels; shells run with the area on their right as y points down, holes the other way.
+
     Args:
         width: Columns of the mask.
+        min_area: Areas that enclose fewer pixels, holes counted in, are left out.
+        min_hole: Holes of fewer pixels are filled.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, min_area: float = 0.0, min_hole: float = 0.0) -> None:
         self.width = width
         self.rows = 0
+        self._limits = (min_area, min_hole)
         self._above = np.zeros(width, dtype=bool)
-        self._corners: list[_Corners] = []
+        self._corners: list[Corners] = []
+        self._count = 0
+        self._worth_taking = _WORTH_TAKING
 
     def add(self, band: Bools) -> None:
         """Take the next rows.
@@ -68,7 +87,7 @@ class EdgeTracer:
         """
         if band.ndim != 2 or band.shape[1] != self.width:
             raise ValueError(f"a band of {self.width} columns is wanted, not one of shape {band.shape}")
-        step = max(1, _BLOCK_PIXELS // (self.width + 1))
+        step = max(1, BLOCK_PIXELS // (self.width + 1))
         for start in range(0, len(band), step):
             self._add_block(band[start : start + step])
 
@@ -78,105 +97,48 @@ class EdgeTracer:
             self._add_block(np.zeros((1, self.width), dtype=bool))
             self.rows += rows - 1
 
-    def polygons(self, *, min_area: float = 0.0, min_hole: float = 0.0) -> Polygons:
-        """Close the mask below the last row and return all of its areas.
+    def finished(self) -> Polygons:
+        """Areas that ended above the last row, each given once; call it between bands.
 
-        Args:
-            min_area: Areas that enclose fewer pixels, holes counted in, are left out.
-            min_hole: Holes of fewer pixels are filled.
+        None come as long as so few corners have gathered that looking for them does not pay. Each call's
+        are in the order of their topmost, then leftmost, corner; what ends later may begin higher up.
+        """
+        if self._count < self._worth_taking:
+            return _no_polygons()
+        below = find_corners(self._above, np.zeros((1, self.width), dtype=bool), self.rows)
+        # As if the mask ended here: only areas that reach down to the last row look other than they are.
+        rings = _link(Corners.joined([*self._corners, below]))
+        areas = _areas(rings)
+        waiting = _reaching(rings, areas, self._count)
+        waits = waiting[areas.number[rings.ring]].repeat(2)[: self._count]
+        held = rings.corners.at(np.flatnonzero(waits))
+        self._corners, self._count = [held], len(held)
+        self._worth_taking = max(_WORTH_TAKING, 2 * self._count)
+        return _build(rings, areas, ~waiting, *self._limits)
 
-        Returns:
-            Polygons in pixels, in the order of their topmost, then leftmost, corner; shells run with the
-            area on their right as y points down, holes the other way.
+    def polygons(self) -> Polygons:
+        """Close the mask below the last row and return the areas that ``finished`` has not given.
+
+        In the order of their topmost, then leftmost, corner.
         """
         if self._above.any():
             self._add_block(np.zeros((1, self.width), dtype=bool))
-        corners = _concatenate(self._corners)
-        self._corners = []
-        if not len(corners.x):
-            return np.zeros(0, dtype=object)
-        return _assemble(_link(corners), min_area, min_hole)
+        corners = Corners.joined(self._corners)
+        self._corners, self._count = [], 0
+        if not len(corners):
+            return _no_polygons()
+        rings = _link(corners)
+        areas = _areas(rings)
+        return _build(rings, areas, np.ones(len(areas.names), dtype=bool), *self._limits)
 
     def _add_block(self, block: Bools) -> None:
         if self._above.any() or block.any():
-            found = _find_corners(self._above, block, self.rows)
-            if len(found.x):
+            found = find_corners(self._above, block, self.rows)
+            if len(found):
                 self._corners.append(found)
+                self._count += len(found)
         self._above = block[-1].copy()
         self.rows += len(block)
-
-
-@dataclass(frozen=True, slots=True)
-class _Corners:
-    """Corners of outlines on the pixel lattice, row by row, left to right.
-
-    Where two areas meet at a point there are two corners, the one with an edge to its left first.
-
-    Attributes:
-        x: Lattice column, int32.
-        y: Lattice row, int32.
-        code: Which of the four pixels around it are set, uint8.
-        entry: For a corner at which a hole may begin, the column where the run of set pixels to its left
-            starts; elsewhere -1.
-    """
-
-    x: Ints
-    y: Ints
-    code: NDArray[np.uint8]
-    entry: Ints
-
-
-def _find_corners(above: Bools, block: Bools, row: int) -> _Corners:
-    """Corners on the lattice rows at the upper edges of a block's rows, of which ``row`` is the first."""
-    rows, width = block.shape
-    padded = np.zeros((rows + 1, width + 2), dtype=bool)
-    padded[0, 1:-1], padded[1:, 1:-1] = above, block
-    upright = padded[:, :-1] ^ padded[:, 1:]
-    level = padded[:-1] ^ padded[1:]
-    left = level[:, :-1]
-    is_corner = left ^ level[:, 1:]
-    is_corner |= left & upright[:-1]
-    flat = np.flatnonzero(is_corner)
-    y, x = np.divmod(flat.astype(np.int32), np.int32(width + 1))
-    code = np.zeros(len(flat), dtype=np.uint8)
-    for bit, dy, dx in ((_TL, 0, 0), (_TR, 0, 1), (_BL, 1, 0), (_BR, 1, 1)):
-        code[padded[y + dy, x + dx]] |= bit
-    entry = np.full(len(flat), -1, dtype=np.int32)
-    begins = (code & (_TR | _BL | _BR)) == (_TR | _BL)
-    if begins.any():
-        edges = np.flatnonzero(upright[1:])
-        entry[begins] = edges[np.searchsorted(edges, flat[begins]) - 1] % (width + 1)
-    return _split_meetings(_Corners(x, y + np.int32(row), code, entry))
-
-
-def _split_meetings(corners: _Corners) -> _Corners:
-    """Make two corners of every point at which two areas meet; a hole can begin only at the second."""
-    meets = _is_meeting(corners.code)
-    if not meets.any():
-        return corners
-    times = 1 + meets.astype(np.int8)
-    return _Corners(
-        np.repeat(corners.x, times),
-        np.repeat(corners.y, times),
-        np.repeat(corners.code, times),
-        np.repeat(corners.entry, times),
-    )
-
-
-def _is_meeting(code: NDArray[np.uint8]) -> Bools:
-    return np.asarray((code == (_TL | _BR)) | (code == (_TR | _BL)))
-
-
-def _concatenate(parts: list[_Corners]) -> _Corners:
-    if not parts:
-        nothing = np.zeros(0, dtype=np.int32)
-        return _Corners(nothing, nothing, nothing.astype(np.uint8), nothing)
-    return _Corners(
-        np.concatenate([part.x for part in parts]),
-        np.concatenate([part.y for part in parts]),
-        np.concatenate([part.code for part in parts]),
-        np.concatenate([part.entry for part in parts]),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,41 +151,43 @@ class _Rings:
         rank: Steps from that smallest edge, int32.
         begin: The corner at which each edge begins, as the ring runs, int32.
         uprights: Upper ends of the vertical edges, by column and then row, int32 indices of corners.
+        meetings: The first corner of each point at which two areas, or one and itself, meet, int32.
     """
 
-    corners: _Corners
+    corners: Corners
     ring: Ints
     rank: Ints
     begin: Ints
     uprights: Ints
+    meetings: Ints
 
 
-def _link(corners: _Corners) -> _Rings:
+def _link(corners: Corners) -> _Rings:
     """Join the corners to rings."""
-    count = len(corners.x)
+    count = len(corners)
     index = np.arange(count, dtype=np.int32)
     second = _is_second(corners.code)
     first = np.zeros(count, dtype=bool)
     first[:-1] = second[1:]
-    to_left = np.where(first | second, first, _differ(corners.code, _TL, _BL))
-    begins = np.where(to_left, corners.code & _TL, corners.code & _BR).astype(bool)
+    to_left = np.where(first | second, first, _differ(corners.code, TL, BL))
+    begins = np.where(to_left, corners.code & TL, corners.code & BR).astype(bool)
     begin = index[begins]
     order = _column_order(corners, first, second)
     ring, rank = _rings_of(_following(order, begin))
-    joined = np.flatnonzero(first)
-    joined = joined[ring[joined >> 1] == ring[(joined + 1) >> 1]]
+    meetings = np.flatnonzero(first).astype(np.int32)
+    joined = meetings[ring[meetings >> 1] == ring[(meetings + 1) >> 1]]
     if len(joined):
         # The two pixels belong to one area: what looks like its shell touching itself is a hole of it.
         place = np.empty(count, dtype=np.int32)
         place[order] = index
         order[place[joined]], order[place[joined + 1]] = joined + 1, joined
         ring, rank = _rings_of(_following(order, begin))
-    return _Rings(corners, ring, rank, begin, order[0::2])
+    return _Rings(corners, ring, rank, begin, order[0::2], meetings)
 
 
 def _is_second(code: NDArray[np.uint8]) -> Bools:
     """Which corners are the second of two at one point; such corners always come two by two."""
-    meets = _is_meeting(code)
+    meets = is_meeting(code)
     nth = np.cumsum(meets, dtype=np.int32)
     return np.asarray(meets & (nth % 2 == 0))
 
@@ -232,13 +196,13 @@ def _differ(code: NDArray[np.uint8], one: int, other: int) -> Bools:
     return np.asarray(((code & one) != 0) != ((code & other) != 0))
 
 
-def _column_order(corners: _Corners, first: Bools, second: Bools) -> Ints:
+def _column_order(corners: Corners, first: Bools, second: Bools) -> Ints:
     """Corners by column and then row, so that 2k and 2k + 1 of the result are the ends of a vertical edge.
 
     Of two corners at one point, the one whose vertical edge ends there comes before the one whose edge
     begins there.
     """
-    falling = corners.code == (_TL | _BR)
+    falling = corners.code == (TL | BR)
     later = np.where(falling, second, first)
     key = corners.x.astype(np.int64)
     key *= 2 * (int(corners.y[-1]) + 1)
@@ -279,30 +243,74 @@ def _rings_of(following: Ints) -> tuple[Ints, Ints]:
     return smallest, np.where(ends, np.int32(0), length[smallest] - left)
 
 
-def _assemble(rings: _Rings, min_area: float, min_hole: float) -> Polygons:
-    """Polygons of rings: each hole goes to the shell of its area."""
+@dataclass(frozen=True, slots=True)
+class _Areas:
+    """Which rings there are, and whose they are.
+
+    Attributes:
+        names: The name of each ring, ascending, int64.
+        number: Position of a name among them, at every name, int32.
+        length: Horizontal edges of each ring, int64.
+        is_shell: Whether each is a shell.
+        owner: Position of the shell of the area that each ring bounds, int64; a shell owns itself.
+    """
+
+    names: NDArray[np.int64]
+    number: Ints
+    length: NDArray[np.int64]
+    is_shell: Bools
+    owner: NDArray[np.int64]
+
+
+def _areas(rings: _Rings) -> _Areas:
     names = np.flatnonzero(rings.rank == 0)
-    length = np.bincount(rings.ring)[names]
-    offsets = np.concatenate([[0], np.cumsum(length)])
-    numbers = np.empty(len(rings.ring), dtype=np.int32)
-    numbers[names] = np.arange(len(names), dtype=np.int32)
-    place = offsets[numbers[rings.ring]] + rings.rank
-    points = _points(rings, place)
-    is_shell = (rings.corners.code[2 * names] & _BR) != 0
-    owner = _owners(rings, names, numbers, is_shell)
+    number = np.empty(len(rings.ring), dtype=np.int32)
+    number[names] = np.arange(len(names), dtype=np.int32)
+    is_shell = (rings.corners.code[2 * names] & BR) != 0
+    owner = _owners(rings, names, number, is_shell)
+    return _Areas(names, number, np.bincount(rings.ring)[names], is_shell, owner)
+
+
+def _reaching(rings: _Rings, areas: _Areas, below: int) -> Bools:
+    """Rings of areas that have a corner from number ``below`` on, or meet such an area at a point.
+
+    Areas that meet stay together, since the two corners of a point are told apart by their order.
+    """
+    size = len(areas.names)
+
+    def area_of(corner: NDArray[np.integer]) -> NDArray[np.int64]:
+        owners: NDArray[np.int64] = areas.owner[areas.number[rings.ring[corner >> 1]]]
+        return owners
+
+    pairs = (area_of(rings.meetings), area_of(rings.meetings + 1))
+    graph = coo_array((np.ones(len(pairs[0]), dtype=bool), pairs), shape=(size, size))
+    count, group = connected_components(graph, directed=False)
+    reaches = np.zeros(count, dtype=bool)
+    reaches[group[area_of(np.arange(below, len(rings.corners)))]] = True
+    return np.asarray(reaches[group[areas.owner]])
+
+
+def _build(rings: _Rings, areas: _Areas, wanted: Bools, min_area: float, min_hole: float) -> Polygons:
+    """Polygons of the rings wanted: each hole goes to the shell of its area."""
+    offsets = np.concatenate([[0], np.cumsum(areas.length)])
+    points = _points(rings, offsets[areas.number[rings.ring]] + rings.rank)
     area = np.abs(np.add.reduceat(_under_edges(points), offsets[:-1]))
-    kept = np.where(is_shell, area >= min_area, area >= min_hole)
-    kept &= kept[owner]
-    vertices = np.repeat(kept, 2 * length)
-    of_ring = np.repeat(np.arange(kept.sum()), 2 * length[kept])
-    outlines = shapely.linearrings(points[vertices].astype(np.float64), indices=of_ring)
+    kept = wanted & np.where(areas.is_shell, area >= min_area, area >= min_hole)
+    kept &= kept[areas.owner]
+    vertices = np.repeat(kept, 2 * areas.length)
+    of_ring = np.repeat(np.arange(kept.sum()), 2 * areas.length[kept])
     # A shell begins before its holes do, so sorting by owner puts it first.
-    owner = owner[kept]
+    owner = areas.owner[kept]
     order = np.argsort(owner, kind="stable")
-    areas, of_area = np.unique(owner[order], return_inverse=True)
-    if not len(areas):
-        return np.zeros(0, dtype=object)
+    shells, of_area = np.unique(owner[order], return_inverse=True)
+    if not len(shells):
+        return _no_polygons()
+    outlines = shapely.linearrings(points[vertices].astype(np.float64), indices=of_ring)
     return np.asarray(shapely.polygons(outlines[order], indices=of_area), dtype=object).reshape(-1)
+
+
+def _no_polygons() -> Polygons:
+    return np.zeros(0, dtype=object)
 
 
 def _points(rings: _Rings, place: NDArray[np.integer]) -> Ints:

@@ -300,6 +300,8 @@ def test_many_objects_become_detections_but_containers_stay(write):
     objects = [Annotation(SQUARE, "glomerulus"), *itertools.repeat(Annotation(SQUARE, "podocyte"), 4)]
     few, _ = write(objects, most_annotations=5)
     many, _ = write(objects, most_annotations=4)
+    told, _ = write(iter(objects), most_annotations=4, count=5)
+    assert told == many
     forced, _ = write(objects, kind="detection")
     kinds = [[item["properties"]["objectType"] for item in features] for features in (few, many, forced)]
     assert kinds == [["annotation"] * 5, ["annotation", *["detection"] * 4], ["detection"] * 5]

@@ -131,7 +131,7 @@ def test_one_bad_slide_of_three(run, slides, tmp_path, capsys):
         (["--set", "train.steps=1"], 2, "comes from the run"),
         (["--set", "predict.precision=fp16", "--device", "cpu"], 2, "fp16 on a CPU"),
         (["--device", "cuda:99"], 2, "cannot be used here"),
-        (["--device", "cpu,meta"], 2, "devices of one kind"),
+        (["--device", "cpu,meta"], 2, "--device meta cannot be used here"),
         (["--confidence"], 2, "has no discriminator"),
         (["--mpp-slide", "300"], 1, "implausible resolution"),
     ],

@@ -7,7 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from painted import MODEL, make_label, paint_slide, read_colors
+from painted import MODEL, SIZE, contents, read_colors
 
 from wsiseg.annotation import check_qupath, find_beside, read_annotations
 from wsiseg.config import PredictConfig
@@ -19,27 +19,6 @@ from wsiseg.infer.pipeline import Settings, predict_slide
 from wsiseg.slide import Slide
 from wsiseg.tilestore import MaskStore
 
-SIZE = (500, 371)
-
-
-@pytest.fixture(scope="module")
-def label():
-    return make_label(*SIZE)
-
-
-@pytest.fixture(scope="module")
-def slide_path(tmp_path_factory, label):
-    return paint_slide(tmp_path_factory.mktemp("slides") / "case 1.tiff", label)
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory, slide_path):
-    """Folder of a prediction without anything special."""
-    out = tmp_path_factory.mktemp("predictions")
-    with Slide.open(slide_path) as slide:
-        predict_slide(slide, read_colors, MODEL, out=out)
-    return out
-
 
 def predict(
     path, out, *, predictor=read_colors, formats=("qupath", "asap"), keep=(), overwrite=False, **config
@@ -47,10 +26,6 @@ def predict(
     settings = Settings(PredictConfig(**config), formats=formats, keep=keep, overwrite=overwrite)
     with Slide.open(path) as slide:
         return predict_slide(slide, predictor, MODEL, out=out, settings=settings)
-
-
-def contents(out):
-    return {path.name: path.read_bytes() for path in sorted(out.iterdir()) if path.is_file()}
 
 
 def judged(images):
@@ -87,7 +62,7 @@ def test_confidence_is_a_measurement_and_a_map(done, slide_path, tmp_path, label
     assert (
         read_annotations(tmp_path / "case 1.geojson")
         .annotations[0]
-        .polygon.equals(read_annotations(done / "case 1.geojson").annotations[0].polygon)
+        .polygon.equals(read_annotations(done[0] / "case 1.geojson").annotations[0].polygon)
     )
 
 

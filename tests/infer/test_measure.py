@@ -1,5 +1,7 @@
 """Measurements: exact sums, smooth perimeters."""
 
+from contextlib import closing
+
 import numpy as np
 import pytest
 import shapely
@@ -10,6 +12,7 @@ from scipy import ndimage
 from wsiseg.geometry import Box
 from wsiseg.infer import polygons as module
 from wsiseg.infer.measure import means, perimeters
+from wsiseg.infer.polygonfile import PolygonFile
 from wsiseg.raster import ShapePainter
 from wsiseg.tilestore import MaskStore
 from wsiseg.trace import trace_mask
@@ -29,16 +32,18 @@ def test_means_are_those_of_the_pixels(store, seed, share, strip):
     store, values = store
     field = ndimage.uniform_filter(np.random.default_rng(seed).random(values.shape), 3)
     polygons = trace_mask(field < np.quantile(field, share))
-    with pytest.MonkeyPatch.context() as patch:
+    with closing(PolygonFile()) as file, pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_STRIP_PIXELS", strip * 70)
-        found = means(polygons, store)
+        patch.setattr(module, "_BAND_PIXELS", 1)
+        patch.setattr(module, "_STEP_ROWS", 2 * strip)
+        found = means(file.append(polygons), store)
     box = Box(0, 0, 70, 90)
     expected = [values[ShapePainter([(polygon, 1)]).paint(box) > 0].mean() for polygon in polygons]
     assert found == pytest.approx(expected, abs=1e-9)
 
 
-def test_no_polygons_no_means(store):
-    assert len(means(np.zeros(0, dtype=object), store[0])) == 0
+def test_no_polygons_no_means(store, polygon_file):
+    assert len(means(polygon_file.append(np.zeros(0, dtype=object)), store[0])) == 0
     assert len(perimeters(np.zeros(0, dtype=object))) == 0
 
 

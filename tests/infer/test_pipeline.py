@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import shapely
 import tifffile
-from painted import COLORS, MODEL, make_label, paint_slide, read_colors
+from painted import COLORS, MODEL, SIZE, contents, paint_slide, read_colors
 from slides import damage_tile, write_slide
 
 from wsiseg.annotation import check_asap, check_qupath, read_annotations
@@ -23,26 +23,6 @@ from wsiseg.infer.pipeline import ModelCard, Settings, predict_slide
 from wsiseg.raster import ShapePainter
 from wsiseg.slide import Slide
 
-SIZE = (500, 371)
-
-
-@pytest.fixture(scope="module")
-def label():
-    return make_label(*SIZE)
-
-
-@pytest.fixture(scope="module")
-def slide_path(tmp_path_factory, label):
-    return paint_slide(tmp_path_factory.mktemp("slides") / "case 1.tiff", label)
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory, slide_path):
-    """Folder and result of one prediction that the tests look at."""
-    out = tmp_path_factory.mktemp("predictions")
-    with Slide.open(slide_path) as slide:
-        return out, predict_slide(slide, read_colors, MODEL, out=out)
-
 
 def settings(*, workers=2, overwrite=False, formats=("qupath", "asap"), **predict):
     return Settings(PredictConfig(**predict), formats=formats, workers=workers, overwrite=overwrite)
@@ -51,10 +31,6 @@ def settings(*, workers=2, overwrite=False, formats=("qupath", "asap"), **predic
 def predict(path, out, *, predictor=read_colors, **options):
     with Slide.open(path) as slide:
         return predict_slide(slide, predictor, MODEL, out=out, settings=settings(**options))
-
-
-def contents(out):
-    return {path.name: path.read_bytes() for path in sorted(out.iterdir()) if path.is_file()}
 
 
 def test_writes_the_files_and_nothing_else(done):

@@ -1,5 +1,6 @@
 """Objects of a label mask: containers whole, small ones out, nothing hollow."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -26,10 +27,16 @@ SCHEMA = ClassSchema(
 )
 
 
-def traced(label, tmp_path):
+@pytest.fixture
+def traced(polygon_file):
+    """Traces a label map as if it were the mask of a slide."""
+    return partial(_traced, polygon_file)
+
+
+def _traced(file, label, tmp_path):
     store = MaskStore.create(tmp_path / "label.zarr", label.shape[::-1])
     store.write(Box(0, 0, *label.shape[::-1]), label)
-    return trace_objects(store, SCHEMA, 1.0, NullProgress())
+    return trace_objects(store, SCHEMA, 1.0, NullProgress(), file)
 
 
 @pytest.fixture
@@ -45,34 +52,34 @@ def label():
     return label
 
 
-def test_containers_are_whole_and_small_things_left_out(label, tmp_path):
+def test_containers_are_whole_and_small_things_left_out(traced, label, tmp_path):
     found = traced(label, tmp_path)
     assert list(found) == ["tuft", "nucleus"]
     # 36 pixels of a hole stay; 4 are filled; the nucleus is part of its tuft.
-    assert shapely.area(found["tuft"]).tolist() == [30 * 30 - 36, 36]
-    assert shapely.area(found["nucleus"]).tolist() == [25, 36]
+    assert found["tuft"].map(shapely.area).tolist() == [30 * 30 - 36, 36]
+    assert found["nucleus"].map(shapely.area).tolist() == [25, 36]
 
 
-def test_a_lone_nucleus_makes_no_container(label, tmp_path):
+def test_a_lone_nucleus_makes_no_container(traced, label, tmp_path):
     found = drop_hollow(traced(label, tmp_path), SCHEMA)
-    assert shapely.area(found["tuft"]).tolist() == [30 * 30 - 36]
+    assert found["tuft"].map(shapely.area).tolist() == [30 * 30 - 36]
     assert len(found["nucleus"]) == 2
 
 
-def test_what_lies_outside_has_no_parent_and_can_be_dropped(label, tmp_path):
+def test_what_lies_outside_has_no_parent_and_can_be_dropped(traced, label, tmp_path):
     found = drop_hollow(traced(label, tmp_path), SCHEMA)
     assert parents(found, ["tuft", "nucleus"], SCHEMA).tolist() == [-1, 0, -1]
     assert len(drop_outside(found, SCHEMA)["nucleus"]) == 1
 
 
-def test_bands_of_any_height_give_the_same(label, tmp_path, monkeypatch):
+def test_bands_of_any_height_give_the_same(traced, label, tmp_path, monkeypatch):
     whole = traced(label, tmp_path / "a")
     monkeypatch.setattr(
         module, "bands", lambda size: [Box(0, y, 80, min(y + 7, 60)) for y in range(0, 60, 7)]
     )
     parts = traced(label, tmp_path / "b")
-    assert {k: [p.wkb for p in v] for k, v in whole.items()} == {
-        k: [p.wkb for p in v] for k, v in parts.items()
+    assert {k: [p.wkb for p in v.read()] for k, v in whole.items()} == {
+        k: [p.wkb for p in v.read()] for k, v in parts.items()
     }
 
 
@@ -109,26 +116,29 @@ def test_no_piece_below_the_smallest_area():
     assert len(split(joined, min_area=300, neck=1.0)) == 1
 
 
-def test_splitting_touches_nuclei_only_and_keeps_the_order():
-    objects = {"tuft": trace_mask(two_discs(18)), "nucleus": trace_mask(two_discs(18))}
+def test_splitting_touches_nuclei_only_and_keeps_the_order(polygon_file):
+    objects = {name: polygon_file.append(trace_mask(two_discs(18))) for name in ("tuft", "nucleus")}
     result = split_touching(objects, SCHEMA, 1.0, NullProgress())
     assert len(result["tuft"]) == 1
     assert len(result["nucleus"]) == 2
-    tops = [tuple(reversed(polygon.bounds[:2])) for polygon in result["nucleus"]]
+    tops = [tuple(reversed(polygon.bounds[:2])) for polygon in result["nucleus"].read()]
     assert tops == sorted(tops)
 
 
-def test_simplified_neighbours_fit_together():
+def test_simplified_neighbours_fit_together(polygon_file):
     rng = np.random.default_rng(0)
     label = np.zeros((120, 160), np.uint8)
     y, x = np.mgrid[:120, :160]
     label[np.hypot(x - 80, y - 60) < 50 + rng.random(label.shape)] = 1
     label[np.hypot(x - 75, y - 60) < 12] = 2
     label[np.hypot(x - 126, y - 60) < 12] = 2
-    objects = {"tuft": trace_mask(label > 0), "nucleus": trace_mask(label == 2)}
+    objects = {
+        "tuft": polygon_file.append(trace_mask(label > 0)),
+        "nucleus": polygon_file.append(trace_mask(label == 2)),
+    }
     result = simplify(objects, SCHEMA, 2.0, NullProgress())
-    (tuft,), nuclei = result["tuft"], result["nucleus"]
+    (tuft,), nuclei = result["tuft"].read(), result["nucleus"].read()
     assert len(nuclei) == 2
-    assert shapely.get_num_coordinates(tuft) < shapely.get_num_coordinates(objects["tuft"][0]) / 3
+    assert shapely.get_num_coordinates(tuft) < shapely.get_num_coordinates(objects["tuft"].read()[0]) / 3
     assert all(shapely.difference(nucleus, tuft).area < 1e-9 for nucleus in nuclei)
-    assert abs(tuft.area / objects["tuft"][0].area - 1) < 0.02
+    assert abs(tuft.area / objects["tuft"].read()[0].area - 1) < 0.02

@@ -92,7 +92,7 @@ def test_fp16_on_a_cpu_is_refused():
 def test_compiling_without_a_compiler_is_refused(model, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(ConfigError, match=r"no C\+\+ compiler"):
-        TorchPredictor(model, CPU, compiled=True)
+        TorchPredictor(model, CPU, batch_size=4)
 
 
 def test_automatic_precision_is_one_the_cpu_has(monkeypatch):
@@ -107,6 +107,8 @@ def test_a_device_that_is_not_there_is_one_clear_error():
         choose_device("cuda:99")
     with pytest.raises(ConfigError, match="--device potato"):
         choose_device("potato")
+    with pytest.raises(ConfigError, match="--device meta cannot be used here"):
+        choose_device("meta")
     assert choose_device("cpu") == CPU
 
 
@@ -163,10 +165,31 @@ def test_a_compiled_network_gives_the_same_probabilities(model, images):
     assert np.abs(compiled(images) - expected).max() < 1e-5
 
 
-def test_devices_by_name():
+def test_a_compiled_network_sees_batches_of_one_size(model, images, monkeypatch):
+    """Each other size would be compiled anew, for a minute."""
+    seen = []
+
+    def pretend(network, device):
+        def ask(image_N3TT):
+            seen.append(len(image_N3TT))
+            return network(image_N3TT)
+
+        return ask
+
+    monkeypatch.setattr("wsiseg.infer.predictor._compiled", pretend)
+    compiled = build_predictor(model, CPU, PredictConfig(precision="fp32", compile=True, batch_size=3))
+    expected = TorchPredictor(model, CPU, precision="fp32")(images[:2])
+    found = [compiled(images[:count]) for count in (3, 1, 2)]
+    assert seen == [3, 3, 3]
+    assert [len(planes) for planes in found] == [3, 1, 2]
+    assert np.abs(found[2] - expected).max() < 1e-5
+
+
+def test_devices_by_name(monkeypatch):
     assert choose_devices("cpu, cpu") == [CPU, CPU]
+    monkeypatch.setattr("wsiseg.infer.predictor.choose_device", torch.device)
     with pytest.raises(ConfigError, match="devices of one kind"):
-        choose_devices("cpu,meta")
+        choose_devices("cpu,cuda")
 
 
 @pytest.mark.gpu

@@ -39,6 +39,7 @@ def write_qupath(
     run: str = "",
     locked: bool = False,
     most_annotations: int = MOST_ANNOTATIONS,
+    count: int | None = None,
 ) -> WriteReport:
     """Write a FeatureCollection; the same objects give the same bytes.
 
@@ -58,6 +59,8 @@ def write_qupath(
         run: Part of the ids, to tell two predictions of one slide apart.
         locked: Write annotations locked against accidental editing.
         most_annotations: See ``kind``.
+        count: How many objects there are, for who knows; otherwise ``auto`` holds ``most_annotations`` of
+            them to find out.
 
     Raises:
         OutputError: The file cannot be written.
@@ -66,7 +69,7 @@ def write_qupath(
     shared = {one_line(key): one_line(str(value)) for key, value in (metadata or {}).items()}
     if tuple(origin_l0) != (0, 0):
         shared[ORIGIN_KEY] = origin_text(origin_l0)
-    kinds, objects = _kinds(objects, schema, kind, most_annotations)
+    kinds, objects = _kinds(objects, schema, kind, most_annotations, count)
     features = _Features(schema, slide_id, run, shared, kinds, locked)
     with atomic_path(path) as partial, open_for(partial, zipped=path.suffix == ".gz") as stream:
         stream.write(b'{"type":"FeatureCollection","features":[')
@@ -117,7 +120,7 @@ def zip_if_large(path: Path, limit: int) -> Path:
 
 
 def _kinds(
-    objects: Iterable[Annotation], schema: ClassSchema, kind: str, most: int
+    objects: Iterable[Annotation], schema: ClassSchema, kind: str, most: int, count: int | None
 ) -> tuple[Mapping[str | None, ObjectKind], Iterable[Annotation]]:
     """The kind of each class that is not an annotation, and the objects again."""
     every: list[str | None] = [*schema.names, None]
@@ -126,12 +129,11 @@ def _kinds(
         return dict.fromkeys(every, "detection"), objects
     if kind == "annotation":
         return {}, objects
-    stream = iter(objects)
-    first = list(islice(stream, most + 1))
-    kinds: Mapping[str | None, ObjectKind] = (
-        dict.fromkeys(nuclei or every, "detection") if len(first) > most else {}
-    )
-    return kinds, chain(first, stream)
+    if count is None:
+        stream = iter(objects)
+        first = list(islice(stream, most + 1))
+        count, objects = len(first), chain(first, stream)
+    return dict.fromkeys(nuclei or every, "detection") if count > most else {}, objects
 
 
 @dataclass

@@ -39,6 +39,11 @@ FORMATS = ("qupath", "asap", "imagescope", "dsa", "ome-zarr")
     show_default=True,
     help="Files to write; may be given several times.",
 )
+@click.option(
+    "--tiles",
+    type=click.Path(path_type=Path),
+    help="Folder of stores that `tile` made: take pixels from there, as far as they have them.",
+)
 @click.option("--confidence", is_flag=True, help="Ask the discriminator where it is right; keep its map.")
 @click.option("--keep-probabilities", is_flag=True, help="Keep the probabilities of all classes, as zarr.")
 @click.option(
@@ -68,6 +73,7 @@ def command(
     run: Path | None,
     out: Path,
     formats: "tuple[Format, ...]",
+    tiles: Path | None,
     confidence: bool,
     keep_probabilities: bool,
     device: str,
@@ -89,6 +95,7 @@ def command(
       wsiseg predict slides/*.svs --run runs/run-001 --format imagescope
       wsiseg predict slide.svs --set predict.overlap_share=0.5
       wsiseg predict slide.svs --confidence --device cuda:0,cuda:1
+      wsiseg predict /mnt/archive/slide.svs --tiles tiles
     """
     from wsiseg.infer.batch import predict_batch
     from wsiseg.infer.request import Settings, read_run
@@ -116,6 +123,7 @@ def command(
             ),
             progress=progress,
             mpp_slide=mpp_slide,
+            tiles=tiles,
         )
     stdout.print(f"run: {run}", soft_wrap=True, markup=False)
     print_outcomes(batch.outcomes, batch.report)

@@ -243,14 +243,15 @@ def mask_mpp(path: Path) -> float:
 
 def _traced(source: LabelSource, schema: ClassSchema, frame: GridFrame) -> Shapes:
     width, height = frame.size_gr
-    tracers = {tissue_class.name: EdgeTracer(width) for tissue_class in schema.foreground}
+    tracers = {
+        c.name: EdgeTracer(width, min_area=c.min_area_um2 / frame.pixel_area_um2) for c in schema.foreground
+    }
     for y in range(0, height, _BAND_PX):
         band = source.paint(Box(0, y, width, min(height, y + _BAND_PX)))
         for name, tracer in tracers.items():
             tracer.add(schema.whole_mask(band, name))
-    least = {c.name: c.min_area_um2 / frame.pixel_area_um2 for c in schema.foreground}
     return {
-        name: list(shapely.transform(tracer.polygons(min_area=least[name]), frame.points_to_l0))
+        name: list(shapely.transform(tracer.polygons(), frame.points_to_l0))
         for name, tracer in tracers.items()
     }
 

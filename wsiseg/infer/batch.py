@@ -6,13 +6,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from wsiseg.errors import ConfigError
 from wsiseg.infer.pipeline import predict_slide
 from wsiseg.infer.request import ModelCard, Settings, finished_before
+from wsiseg.infer.storedtiles import open_stored
 from wsiseg.infer.turning import Predictor
 from wsiseg.outcome import Outcome, recording, write_report
 from wsiseg.progress import Progress
 from wsiseg.slide import Slide
+from wsiseg.slide.opening import check_stems
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def predict_batch(
     settings: Settings,
     progress: Progress,
     mpp_slide: float | None = None,
+    tiles: Path | None = None,
 ) -> Batch:
     """Predict slide after slide; one that fails is recorded with its reason, and the next one is done.
 
@@ -50,12 +52,13 @@ def predict_batch(
         settings: How to predict.
         progress: Told of each phase of each slide.
         mpp_slide: Micrometres per pixel of level 0, for slides that do not say.
+        tiles: A store, or a folder of stores, to take tiles from: see ``wsiseg.infer.storedtiles``.
 
     Raises:
         ConfigError: Two slides of one stem, or an ``out`` that cannot be.
         OutputError: The report cannot be written.
     """
-    _check_stems(slides)
+    check_stems(slides, ".geojson")
     predictors = cache(load)
     outcomes: list[Outcome] = []
     warnings: list[tuple[str, str]] = []
@@ -63,9 +66,12 @@ def predict_batch(
         with recording(path, outcomes) as outcome, Slide.open(path, mpp=mpp_slide) as slide:
             result = finished_before(slide, model, out, settings)
             if result is None:
+                stored = None if tiles is None else open_stored(tiles, slide, slide.frame(model.mpp))
                 result = predict_slide(
-                    slide, predictors(), model, out=out, settings=settings, progress=progress
+                    slide, predictors(), model, out=out, settings=settings, progress=progress, reader=stored
                 )
+                if stored is not None and stored.advice is not None:
+                    warnings.append((path, stored.advice))
             outcome.counts = dict(result.counts)
             warnings += [(path, text) for text in result.warnings]
             if result.skipped:
@@ -81,15 +87,3 @@ def _extra(model: ModelCard, settings: Settings, warnings: list[tuple[str, str]]
         "predict": settings.predict.model_dump(mode="json"),
         "warnings": [{"slide": slide, "warning": text} for slide, text in warnings],
     }
-
-
-def _check_stems(slides: Sequence[str]) -> None:
-    seen: dict[str, str] = {}
-    for path in slides:
-        stem = Path(path).stem
-        if stem in seen:
-            raise ConfigError(
-                f"{seen[stem]} and {path} would both become {stem}.geojson",
-                remedy="Predict them into different folders with --out",
-            )
-        seen[stem] = path

@@ -1,5 +1,6 @@
 """The files of a finished prediction, made in its work folder."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,38 +67,38 @@ def write_all(folder: Path, finished: Finished, settings: Settings, progress: Pr
     Raises:
         OutputError: The folder cannot be written, or the disk is full.
     """
+    slide, overview, table = finished.slide, finished.overview, finished.table
+    picture = folder / f"{slide.stem}{PICTURE_SUFFIX}"
+    with as_output_error(folder), ThreadPoolExecutor(1, thread_name_prefix="picture") as beside:
+        # Compressing the picture takes as long as all the rest, and leaves the interpreter alone.
+        drawn = beside.submit(write_overview, picture, overview.rgb, overview.downsample, table)
+        written = _write_data(folder, finished, settings, progress)
+        drawn.result()
+        write_json(folder / f"{slide.stem}{RECORD_SUFFIX}", {**finished.record, "files": written})
+
+
+def _write_data(folder: Path, finished: Finished, settings: Settings, progress: Progress) -> list[str]:
+    """All but picture and record; gives the names of all but the record."""
     stem, formats = finished.slide.stem, [name for name in SUFFIXES if name in settings.formats]
+    label, schema, slide_name = finished.label, finished.table.schema, finished.slide.name
     resolution, downsample = finished.slide.resolution, finished.frame.downsample
     mpp = (resolution.mpp_x * downsample[0], resolution.mpp_y * downsample[1])
-    with as_output_error(folder):
-        progress.start("writing files", len(formats) + 2)
-        written = []
-        for name in formats:
-            path = folder / f"{stem}{SUFFIXES[name]}"
-            if name == "ome-zarr":
-                write_label_zarr(
-                    path, finished.label, finished.table.schema, mpp=mpp, name=finished.slide.name
-                )
-            else:
-                path = _write_annotations(path, name, finished)
-            written.append(path.name)
-            progress.advance()
-        written += [f"{stem}{kept_suffix(name)}" for name in settings.keep]
-        finished.table.write_csv(folder / f"{stem}{TABLE_SUFFIX}")
+    progress.start("writing files", len(formats) + 1)
+    written = []
+    for name in formats:
+        path = folder / f"{stem}{SUFFIXES[name]}"
+        if name == "ome-zarr":
+            write_label_zarr(path, label, schema, mpp=mpp, name=slide_name)
+        else:
+            path = _write_annotations(path, name, finished)
+        written.append(path.name)
         progress.advance()
-        overview = finished.overview
-        write_overview(folder / f"{stem}{PICTURE_SUFFIX}", overview.rgb, overview.downsample, finished.table)
-        progress.advance()
-        write_label_image(
-            folder / f"{stem}{MASK_SUFFIX}",
-            finished.label,
-            finished.table.schema,
-            mpp=mpp,
-            name=finished.slide.name,
-            progress=progress,
-        )
-        written += [f"{stem}{suffix}" for suffix in FIXED_SUFFIXES]
-        write_json(folder / f"{stem}{RECORD_SUFFIX}", {**finished.record, "files": written})
+    finished.table.write_csv(folder / f"{stem}{TABLE_SUFFIX}")
+    progress.advance()
+    mask = folder / f"{stem}{MASK_SUFFIX}"
+    write_label_image(mask, label, schema, mpp=mpp, name=slide_name, progress=progress)
+    written += [f"{stem}{kept_suffix(name)}" for name in settings.keep]
+    return written + [f"{stem}{suffix}" for suffix in FIXED_SUFFIXES]
 
 
 def _write_annotations(path: Path, name: str, finished: Finished) -> Path:
@@ -112,6 +113,7 @@ def _write_annotations(path: Path, name: str, finished: Finished) -> Path:
             slide_id=slide.fingerprint,
             origin_l0=slide.origin_qupath,
             metadata=metadata,
+            count=len(table),
         )
         return zip_if_large(path, ZIP_ABOVE)
     if name == "asap":

@@ -14,8 +14,9 @@ from wsiseg.infer.naming import Kept
 from wsiseg.infer.stitcher import Part, Planes
 from wsiseg.tilestore import MaskStore
 
-CHUNK = (4096, 256)
-"""Columns and rows of a chunk. Parts come, and masks are read, a band of few rows at a time."""
+CHUNK = (8192, 128)
+"""Columns and rows of a chunk. Parts come, and masks are read, a band of few rows at a time; tiles of 512 px
+with a quarter of overlap finish bands of three chunks."""
 
 KEPT_CHUNK = (1024, 1024)
 """Of the maps that the user keeps, and reads anywhere."""

@@ -1,19 +1,19 @@
 """Measurements of objects outlined along pixel edges, for all objects of a slide at once."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from wsiseg.infer.polygons import strips
+from wsiseg.infer.polygonfile import Outlines
+from wsiseg.infer.polygons import band_strips, bands
 from wsiseg.tilestore import MaskStore
 from wsiseg.trace import Polygons
 
 Floats = NDArray[np.float64]
-
-_BATCH = 4096
-"""Polygons whose vertices are taken out at once."""
 
 _SMOOTH_PX = 2.0
 """How far from a corner a pixel outline may be cut off, at most, when its length is taken."""
@@ -30,11 +30,6 @@ def perimeters(polygons: Polygons) -> Floats:
     Returns:
         float64 ``(n,)``, in pixels.
     """
-    parts = [polygons[start : start + _BATCH] for start in range(0, len(polygons), _BATCH)]
-    return np.concatenate([np.zeros(0), *map(_perimeters, parts)])
-
-
-def _perimeters(polygons: Polygons) -> Floats:
     rings, owner = _rings(polygons)
     points, ring = shapely.get_coordinates(rings, return_index=True)
     edge = np.abs(np.diff(points, axis=0)).sum(axis=1)
@@ -53,40 +48,50 @@ def _following(ring: NDArray[np.int64]) -> NDArray[np.int64]:
     return following
 
 
-def means(polygons: Polygons, values: MaskStore) -> Floats:
+def means(outlines: Outlines, values: MaskStore) -> Floats:
     """Mean of a mask over each polygon's pixels.
 
     By Green's theorem on the pixel lattice: the sum over an area is the sum, over the vertical edges of
     its outline, of the running total of its row up to there, with the sign of the edge's direction. Every
-    pixel is looked at once, whatever the number of polygons.
+    pixel is looked at once, whatever the number of polygons, and edges are held while the band at hand
+    may need them.
 
     Args:
-        polygons: In pixels of the mask, along pixel edges, shells counter-clockwise as numbers go.
+        outlines: In pixels of the mask, along pixel edges, shells counter-clockwise as numbers go.
         values: A mask without channels.
 
     Returns:
         float64 ``(n,)``.
     """
-    totals = np.zeros(len(polygons), dtype=np.float64)
-    if not len(polygons):
+    totals = np.zeros(len(outlines), dtype=np.float64)
+    if not len(outlines):
         return totals
-    edges = _vertical_edges(polygons)
-    for y0, strip in strips(values):
-        edges.add_up(totals, strip, y0)
-    return np.asarray(totals / shapely.area(polygons), dtype=np.float64)
+    top = outlines.map(_tops)
+    order = np.argsort(top, kind="stable")
+    edges, done = _uprights(np.zeros(0, dtype=object), order), 0
+    for box in bands(values.size_gr):
+        stop = int(np.searchsorted(top[order], box.y1))
+        edges = _Uprights.joined([edges.from_row(box.y0), *_vertical_edges(outlines, order[done:stop])])
+        done = stop
+        for y0, strip in band_strips(values, box):
+            edges.add_up(totals, strip, y0)
+    return np.asarray(totals / outlines.map(shapely.area), dtype=np.float64)
+
+
+def _tops(polygons: Polygons) -> Floats:
+    return np.asarray(shapely.bounds(polygons)[:, 1], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class _Uprights:
-    """The vertical edges of pixel outlines, sorted by their upper end.
+    """Vertical edges of pixel outlines, sorted by their upper end.
 
     Attributes:
         x: Column.
         top: Row at which each begins.
         bottom: Row at which it ends.
         sign: +1 where the area lies to its left, else -1.
-        owner: Polygon.
-        tallest: Length of the longest.
+        owner: Position of its outline.
     """
 
     x: NDArray[np.int32]
@@ -94,11 +99,29 @@ class _Uprights:
     bottom: NDArray[np.int32]
     sign: NDArray[np.int8]
     owner: NDArray[np.int32]
-    tallest: int
+
+    @classmethod
+    def joined(cls, parts: "Sequence[_Uprights]") -> Self:
+        """The edges of several."""
+        top = np.concatenate([part.top for part in parts])
+        order = np.argsort(top, kind="stable")
+        return cls(
+            np.concatenate([part.x for part in parts])[order],
+            top[order],
+            np.concatenate([part.bottom for part in parts])[order],
+            np.concatenate([part.sign for part in parts])[order],
+            np.concatenate([part.owner for part in parts])[order],
+        )
+
+    def from_row(self, row: int) -> Self:
+        """Those that go on at or below a row."""
+        on = self.bottom > row
+        return type(self)(self.x[on], self.top[on], self.bottom[on], self.sign[on], self.owner[on])
 
     def between(self, start: int, stop: int) -> slice | None:
         """Edges that may touch the rows ``[start, stop)``."""
-        first, last = np.searchsorted(self.top, [start - self.tallest, stop])
+        tallest = int((self.bottom - self.top).max(initial=0))
+        first, last = np.searchsorted(self.top, [start - tallest, stop])
         return slice(int(first), int(last)) if last > first else None
 
     def add_up(self, totals: Floats, strip: NDArray[np.uint8], y0: int) -> None:
@@ -118,28 +141,28 @@ class _Uprights:
         totals += np.bincount(self.owner[near][which], weights=part, minlength=len(totals))
 
 
-def _vertical_edges(polygons: Polygons) -> _Uprights:
-    parts = [_uprights(polygons, start) for start in range(0, len(polygons), _BATCH)]
-    x, start, stop, owner = (np.concatenate(column) for column in zip(*parts, strict=True))
-    top, bottom = np.minimum(start, stop), np.maximum(start, stop)
-    order = np.argsort(top, kind="stable")
-    return _Uprights(
-        x=x[order],
-        top=top[order],
-        bottom=bottom[order],
-        sign=np.sign(stop - start).astype(np.int8)[order],
-        owner=owner[order],
-        tallest=int((bottom - top).max(initial=0)),
-    )
+def _vertical_edges(outlines: Outlines, which: NDArray[np.int64]) -> list[_Uprights]:
+    """The vertical edges of the outlines at some positions."""
+    parts, first = [], 0
+    for batch in outlines.at(which).batches():
+        parts.append(_uprights(batch.read(), which[first : first + len(batch)]))
+        first += len(batch)
+    return parts
 
 
-def _uprights(polygons: Polygons, first: int) -> tuple[NDArray[np.int32], ...]:
-    """Column, begin, end and polygon of the vertical edges of a batch of polygons."""
-    rings, owner = _rings(polygons[first : first + _BATCH])
+def _uprights(polygons: Polygons, positions: NDArray[np.int64]) -> _Uprights:
+    rings, owner = _rings(polygons)
     points, ring = shapely.get_coordinates(rings, return_index=True)
     x, y = np.round(points).astype(np.int32).T
     upright = np.flatnonzero((ring[1:] == ring[:-1]) & (x[1:] == x[:-1]))
-    return x[upright], y[upright], y[upright + 1], (owner[ring[upright]] + first).astype(np.int32)
+    start, stop = y[upright], y[upright + 1]
+    return _Uprights(
+        x=x[upright],
+        top=np.minimum(start, stop),
+        bottom=np.maximum(start, stop),
+        sign=np.sign(stop - start).astype(np.int8),
+        owner=positions[owner[ring[upright]]].astype(np.int32),
+    )
 
 
 def _rings(polygons: Polygons) -> tuple[NDArray[np.object_], NDArray[np.int64]]:

@@ -4,6 +4,7 @@ import csv
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from wsiseg.annotation import Annotation
 from wsiseg.classes import ClassSchema
 from wsiseg.geometry import GridFrame
 from wsiseg.infer.measure import means, perimeters
+from wsiseg.infer.polygonfile import Outlines
 from wsiseg.infer.polygons import contains, parents
 from wsiseg.tilestore import MaskStore
 from wsiseg.trace import Polygons
@@ -30,7 +32,8 @@ class ObjectTable:
 
     Attributes:
         schema: The classes.
-        polygons_l0: Outlines as they are written, in level-0 pixels.
+        outlines: As they are written, in grid pixels; they wait on disk.
+        frame: The grid frame.
         class_index: Class of each.
         number: Position within the class, from 1, by topmost and then leftmost pixel.
         area_um2: Area of the predicted pixels, filled holes included.
@@ -43,7 +46,8 @@ class ObjectTable:
     """
 
     schema: ClassSchema
-    polygons_l0: Polygons
+    outlines: Outlines
+    frame: GridFrame
     class_index: Ints
     number: Ints
     area_um2: Floats
@@ -131,10 +135,10 @@ class ObjectTable:
     def annotations(self) -> Iterator[Annotation]:
         """The objects as annotations, in order."""
         columns = {key: np.round(values, 4) for key, values in self.measurements().items()}
-        for row in range(len(self)):
+        for row, polygon in enumerate(chain.from_iterable(self.polygons_l0())):
             figures = {key: float(values[row]) for key, values in columns.items()}
             yield Annotation(
-                polygon=self.polygons_l0[row],
+                polygon=polygon,
                 class_name=self.class_name(row),
                 name=self.name(row),
                 id=self.id(row),
@@ -142,6 +146,18 @@ class ObjectTable:
                 color=self.schema.classes[self.class_index[row]].color,
                 parent=self.id(int(self.parent[row])) if self.parent[row] >= 0 else None,
             )
+
+    def polygons_l0(self, of_class: str | None = None) -> Iterator[Polygons]:
+        """Outlines in level-0 pixels, in order, some megabytes at a time.
+
+        Args:
+            of_class: Only those of this class.
+        """
+        outlines = self.outlines
+        if of_class is not None:
+            outlines = outlines.at(self.class_index == self.schema.index(of_class))
+        for batch in outlines.batches():
+            yield np.asarray(shapely.transform(batch.read(), self.frame.points_to_l0), dtype=object)
 
     def write_csv(self, path: Path) -> None:
         """One line an object; an empty cell where a measurement has no meaning for it."""
@@ -159,8 +175,8 @@ class ObjectTable:
 
 
 def build_table(
-    traced: dict[str, Polygons],
-    outlines: dict[str, Polygons],
+    traced: dict[str, Outlines],
+    outlines: dict[str, Outlines],
     schema: ClassSchema,
     *,
     frame: GridFrame,
@@ -180,36 +196,41 @@ def build_table(
         identity: What the ids are made from.
     """
     names = [name for name in schema.paint_order() if len(traced[name])]
-    polygons = _joined(traced, names)
+    file = traced[schema.paint_order()[0]].file
+    exact = Outlines.joined([traced[name] for name in names], file)
     sizes = [len(traced[name]) for name in names]
+    figures = exact.map(_figures, columns=4)
     return ObjectTable(
         schema=schema,
-        polygons_l0=shapely.transform(_joined(outlines, names), frame.points_to_l0),
+        outlines=Outlines.joined([outlines[name] for name in names], file),
+        frame=frame,
         class_index=np.repeat([schema.index(name) for name in names], sizes).astype(np.int64),
         number=np.concatenate([np.zeros(0, np.int64), *(np.arange(1, size + 1) for size in sizes)]),
-        area_um2=shapely.area(polygons) * frame.pixel_area_um2,
-        perimeter_um=perimeters(polygons) * frame.mpp,
-        mean_probability=means(polygons, probability) / 255,
-        mean_confidence=None if confidence is None else means(polygons, confidence) / 255,
-        centroid_l0=frame.points_to_l0(shapely.get_coordinates(shapely.centroid(polygons)).reshape(-1, 2)),
+        area_um2=figures[:, 0] * frame.pixel_area_um2,
+        perimeter_um=figures[:, 1] * frame.mpp,
+        mean_probability=means(exact, probability) / 255,
+        mean_confidence=None if confidence is None else means(exact, confidence) / 255,
+        centroid_l0=frame.points_to_l0(figures[:, 2:]),
         parent=parents(traced, names, schema),
         identity=identity,
     )
 
 
-def drop_outside(objects: dict[str, Polygons], schema: ClassSchema) -> dict[str, Polygons]:
+def _figures(polygons: Polygons) -> Floats:
+    """Area, perimeter, and x and y of the centroid: ``(n, 4)``."""
+    centres = shapely.get_coordinates(shapely.centroid(polygons))
+    return np.column_stack([shapely.area(polygons), perimeters(polygons), centres])
+
+
+def drop_outside(objects: dict[str, Outlines], schema: ClassSchema) -> dict[str, Outlines]:
     """Leave out the objects that lie outside the class that should contain them."""
     kept = dict(objects)
     for name in schema.paint_order():
         holder = schema[name].inside
         if holder is not None:
             _, inside = contains(kept[holder], kept[name])
-            kept[name] = kept[name][np.unique(inside)]
+            kept[name] = kept[name].at(np.unique(inside))
     return kept
-
-
-def _joined(objects: dict[str, Polygons], names: list[str]) -> Polygons:
-    return np.concatenate([np.zeros(0, dtype=object), *(objects[name] for name in names)])
 
 
 def _cell(value: float) -> str:

@@ -13,6 +13,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from wsiseg.classes import ClassSchema
+from wsiseg.infer.polygonfile import Outlines
 from wsiseg.infer.polygons import parents
 from wsiseg.progress import Progress
 from wsiseg.trace import Polygons
@@ -21,8 +22,8 @@ _BATCH_VERTICES = 200_000
 
 
 def simplify(
-    objects: dict[str, Polygons], schema: ClassSchema, tolerance: float, progress: Progress
-) -> dict[str, Polygons]:
+    objects: dict[str, Outlines], schema: ClassSchema, tolerance: float, progress: Progress
+) -> dict[str, Outlines]:
     """Simplify the outlines of all objects of a slide.
 
     Objects that touch one another are simplified together, apart from all others, so what is held at once
@@ -41,15 +42,19 @@ def simplify(
     names = [name for name in schema.paint_order() if len(objects[name])]
     if not names:
         return objects
-    whole = np.concatenate([np.zeros(0, dtype=object), *(objects[name] for name in names)])
+    whole = Outlines.joined([objects[name] for name in names], objects[names[0]].file)
     parent = parents(objects, names, schema)
     progress.start("simplifying outlines", len(whole))
-    result = whole.copy()
-    for rows in _batches(_groups(whole), shapely.get_num_coordinates(whole)):
-        result[rows] = _simplify_group(whole[rows], _local(parent, rows), tolerance)
+    result = whole.rows.copy()
+    vertices = whole.map(shapely.get_num_coordinates)
+    for rows in _batches(_groups(whole.map(shapely.bounds, columns=4)), vertices):
+        simple = _simplify_group(whole.at(rows).read(), _local(parent, rows), tolerance)
+        result[rows] = whole.file.append(simple).rows
         progress.advance(len(rows))
     ends = np.cumsum([len(objects[name]) for name in names])[:-1]
-    simplified = dict(zip(names, np.split(result, ends), strict=True))
+    simplified = {
+        name: Outlines(whole.file, rows) for name, rows in zip(names, np.split(result, ends), strict=True)
+    }
     return {name: simplified.get(name, objects[name]) for name in objects}
 
 
@@ -68,11 +73,11 @@ def _simplify_group(whole: Polygons, parent: NDArray[np.int64], tolerance: float
     return result if fits.all() and not shapely.is_empty(result).any() else whole
 
 
-def _groups(polygons: Polygons) -> NDArray[np.int64]:
-    """A number for each object, the same for objects whose boxes touch."""
-    boxes = shapely.box(*shapely.bounds(polygons).reshape(-1, 4).T)
+def _groups(bounds: NDArray[np.float64]) -> NDArray[np.int64]:
+    """A number for each object, the same for objects whose boxes ``(n, 4)`` touch."""
+    boxes = shapely.box(*bounds.T)
     one, other = shapely.STRtree(boxes).query(boxes, predicate="intersects")
-    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(polygons), len(polygons)))
+    graph = coo_array((np.ones(len(one), bool), (one, other)), shape=(len(boxes), len(boxes)))
     return np.asarray(connected_components(graph, directed=False)[1], dtype=np.int64)
 
 

@@ -17,6 +17,7 @@ from wsiseg.infer.export import Finished, write_all
 from wsiseg.infer.naming import work_path
 from wsiseg.infer.objects import ObjectTable, build_table, drop_outside
 from wsiseg.infer.outlines import simplify
+from wsiseg.infer.polygonfile import PolygonFile
 from wsiseg.infer.polygons import drop_hollow, trace_objects
 from wsiseg.infer.publish import publish
 from wsiseg.infer.request import ModelCard, Settings, SlidePrediction, content_key, finished_before
@@ -27,9 +28,9 @@ from wsiseg.infer.tiles import PredictedTile, TileSource, predict_tiles
 from wsiseg.infer.turning import Predictor
 from wsiseg.infer.workfolder import Work, WorkFolder, finished_files
 from wsiseg.progress import NullProgress, Progress
-from wsiseg.slide import Slide
+from wsiseg.slide import RegionReader, Slide
 from wsiseg.tilestore import store_lock
-from wsiseg.tissuemap import boxes_to_l0, look_at, map_tissue
+from wsiseg.tissuemap import Overview, boxes_to_l0, look_at, map_tissue
 
 __all__ = ["ModelCard", "Settings", "SlidePrediction", "predict_slide"]
 
@@ -42,6 +43,7 @@ def predict_slide(
     out: Path,
     settings: Settings | None = None,
     progress: Progress | None = None,
+    reader: RegionReader | None = None,
 ) -> SlidePrediction:
     """Predict a whole slide and write all files about it.
 
@@ -55,6 +57,7 @@ def predict_slide(
         out: Folder of the files.
         settings: See ``Settings``.
         progress: Told of each phase.
+        reader: Where tiles come from, if not from the slide itself; it must give the same pixels.
 
     Raises:
         ConfigError: ``out`` is the slide's own folder.
@@ -74,14 +77,10 @@ def predict_slide(
             key = content_key(slide, slide.frame(model.mpp), model, settings)
             files = finished_files(path, slide.stem, key)
             if files is None:
-                files = _Job(slide, asked, model, path, settings, progress, key).run()
+                files = _Job(slide, reader or slide, asked, model, path, settings, progress, key).run()
             finished = publish(files, out, slide.stem)
         shutil.rmtree(path, ignore_errors=True)
         return finished
-
-
-_ANY_TISSUE = 1e-6
-"""Share of a tile above which it is predicted: any tissue at all, but for rounding."""
 
 
 @dataclass
@@ -89,6 +88,7 @@ class _Job:
     """The work on one slide."""
 
     slide: Slide
+    reader: RegionReader
     predictors: Sequence[Predictor]
     model: ModelCard
     path: Path
@@ -109,8 +109,7 @@ class _Job:
         """Predict, outline, measure, write; gives the folder of the files."""
         overview = look_at(self.slide, self.settings.predict.overview_px)
         tissue = map_tissue(self.slide, overview, self.settings.tissue, None)
-        boxes = boxes_to_l0([tile.read for tile in self.grid], self.frame)
-        wanted = tissue.shares(boxes) > _ANY_TISSUE
+        wanted = tissue.touching(boxes_to_l0([tile.read for tile in self.grid], self.frame))
         work = WorkFolder.open(
             self.path,
             Work(
@@ -126,8 +125,15 @@ class _Job:
         if wanted.any() and work.unreadable == wanted.sum():
             work.remove()
             raise SlideReadError(f"{self.slide.path}: none of its {work.unreadable} tiles can be read")
+        with closing(PolygonFile(work.path)) as file:
+            self._write(work, overview, wanted, self._outline(work, file))
+        return work.files
+
+    def _write(
+        self, work: WorkFolder, overview: Overview, wanted: NDArray[np.bool_], table: ObjectTable
+    ) -> None:
+        """Make all files."""
         seams = score_seams(work.masks.label, self.grid, self.settings.predict.stitching)
-        table = self._outline(work)
         counts = {**table.counts, "tiles": int(wanted.sum())}
         rare = {"unreadable_tiles": work.unreadable, "outside_their_container": table.outside}
         counts |= {key: value for key, value in rare.items() if value}
@@ -141,7 +147,6 @@ class _Job:
             record=self._record(counts, seams, self._warnings(seams, work, wanted)),
         )
         write_all(work.files, finished, self.settings, self.progress)
-        return work.files
 
     def _stitch(self, wanted: NDArray[np.bool_], work: WorkFolder) -> None:
         """Fill the masks of the work folder from the first band that is missing."""
@@ -171,18 +176,20 @@ class _Job:
     def _predicted(self, wanted: NDArray[np.bool_], first_row: int) -> Generator[PredictedTile]:
         config = self.settings.predict
         return predict_tiles(
-            TileSource(self.slide, self.frame, self.grid, wanted, config.unreadable),
+            TileSource(self.reader, self.frame, self.grid, wanted, config.unreadable),
             self.predictors,
             first_row=first_row,
             batch_size=config.batch_size,
             workers=self.settings.workers,
         )
 
-    def _outline(self, work: WorkFolder) -> ObjectTable:
+    def _outline(self, work: WorkFolder, file: PolygonFile) -> ObjectTable:
+        """Trace and measure the objects; their outlines wait in ``file``."""
         config, schema = self.settings.predict, self.model.schema
-        traced = trace_objects(work.masks.label, schema, self.frame.pixel_area_um2, self.progress)
+        area_um2 = self.frame.pixel_area_um2
+        traced = trace_objects(work.masks.label, schema, area_um2, self.progress, file)
         if config.split_nuclei:
-            traced = split_touching(traced, schema, self.frame.pixel_area_um2, self.progress)
+            traced = split_touching(traced, schema, area_um2, self.progress)
         traced = drop_hollow(traced, schema)
         if config.outside == "drop":
             traced = drop_outside(traced, schema)

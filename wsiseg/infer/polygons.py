@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from wsiseg.classes import ClassSchema
 from wsiseg.geometry import Box
+from wsiseg.infer.polygonfile import Outlines, PolygonFile
 from wsiseg.progress import Progress
 from wsiseg.tilestore import MaskStore
 from wsiseg.trace import EdgeTracer, Polygons
@@ -15,7 +16,7 @@ from wsiseg.trace import EdgeTracer, Polygons
 _BAND_PIXELS = 1 << 23
 _BAND_ROWS = 1024
 _STRIP_PIXELS = 1 << 20
-_STEP_ROWS = 256
+_STEP_ROWS = 128
 """Height of the chunks of a mask, so that a band decodes each of them once."""
 
 
@@ -28,26 +29,39 @@ def bands(size_gr: tuple[int, int]) -> list[Box]:
 
 def strips(mask: MaskStore) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     """A mask from top to bottom in strips of full width that fit the processor's cache, with their rows."""
-    rows = max(1, _STRIP_PIXELS // mask.size_gr[0])
     for box in bands(mask.size_gr):
-        band = mask.read(box)
-        for row in range(0, box.height, rows):
-            yield box.y0 + row, band[row : row + rows]
+        yield from band_strips(mask, box)
+
+
+def band_strips(mask: MaskStore, box: Box) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """The same of one band."""
+    rows = max(1, _STRIP_PIXELS // mask.size_gr[0])
+    band = mask.read(box)
+    for row in range(0, box.height, rows):
+        yield box.y0 + row, band[row : row + rows]
 
 
 def trace_objects(
-    label: MaskStore, schema: ClassSchema, pixel_area_um2: float, progress: Progress
-) -> dict[str, Polygons]:
+    label: MaskStore, schema: ClassSchema, pixel_area_um2: float, progress: Progress, file: PolygonFile
+) -> dict[str, Outlines]:
     """Outlines of all objects, class by class, exactly along the pixel edges.
 
     A class that contains others comes out whole: the areas of the classes inside it belong to it. Objects
     smaller than the class's ``min_area_um2`` are left out and holes smaller than that are filled.
 
+    Args:
+        label: The mask.
+        schema: The classes.
+        pixel_area_um2: Area of a pixel.
+        progress: Told of each band.
+        file: Where outlines go as soon as they are closed.
+
     Returns:
         Class name to polygons in grid pixels, classes in paint order, objects by topmost corner.
     """
     names = schema.paint_order()
-    tracers = {name: EdgeTracer(label.size_gr[0]) for name in names}
+    tracers = {name: _tracer(label, schema[name].min_area_um2 / pixel_area_um2) for name in names}
+    found: dict[str, list[Outlines]] = {name: [] for name in names}
     boxes = bands(label.size_gr)
     progress.start("tracing outlines", len(boxes))
     for box in boxes:
@@ -58,19 +72,22 @@ def trace_objects(
                 tracer.add(mask)
             else:
                 tracer.skip(len(mask))
+            found[name].append(file.append(tracer.finished()))
         progress.advance()
-    return {name: _finish(tracers.pop(name), schema[name].min_area_um2 / pixel_area_um2) for name in names}
+    for name in names:
+        found[name].append(file.append(tracers.pop(name).polygons()))
+    return {name: Outlines.joined(parts, file).by_corner() for name, parts in found.items()}
 
 
-def _finish(tracer: EdgeTracer, min_area: float) -> Polygons:
-    return tracer.polygons(min_area=min_area, min_hole=min_area)
+def _tracer(label: MaskStore, min_area: float) -> EdgeTracer:
+    return EdgeTracer(label.size_gr[0], min_area=min_area, min_hole=min_area)
 
 
 MIN_OWN_SHARE = 0.25
 """A container is one where at least this share of it is of its own class, not of what it contains."""
 
 
-def drop_hollow(objects: dict[str, Polygons], schema: ClassSchema) -> dict[str, Polygons]:
+def drop_hollow(objects: dict[str, Outlines], schema: ClassSchema) -> dict[str, Outlines]:
     """Leave out containers that are made of their content: see ``MIN_OWN_SHARE``.
 
     The label map is flat, so nuclei predicted where no glomerulus is would, by the union that makes
@@ -80,28 +97,47 @@ def drop_hollow(objects: dict[str, Polygons], schema: ClassSchema) -> dict[str, 
     for name in reversed(schema.paint_order()):
         inner = [kept[c.name] for c in schema.foreground if c.inside == name]
         if inner and len(kept[name]):
-            kept[name] = kept[name][_own_share(kept[name], np.concatenate(inner)) >= MIN_OWN_SHARE]
+            kept[name] = kept[name].at(_own_share(kept[name], inner) >= MIN_OWN_SHARE)
     return kept
 
 
-def _own_share(containers: Polygons, contents: Polygons) -> NDArray[np.float64]:
-    within, content = contains(containers, contents)
-    filled = np.bincount(within, weights=shapely.area(contents[content]), minlength=len(containers))
-    return np.asarray(1 - filled / shapely.area(containers), dtype=np.float64)
+def _own_share(containers: Outlines, inner: list[Outlines]) -> NDArray[np.float64]:
+    filled = np.zeros(len(containers))
+    for contents in inner:
+        within, content = contains(containers, contents)
+        area = contents.map(shapely.area)
+        filled += np.bincount(within, weights=area[content], minlength=len(containers))
+    return np.asarray(1 - filled / containers.map(shapely.area), dtype=np.float64)
 
 
-def contains(containers: Polygons, contents: Polygons) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which container holds which object: pairs of indices, by container.
+def contains(containers: Outlines, contents: Outlines) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which container holds which object: pairs of positions, by container.
 
     Objects traced from one flat mask lie inside a container or outside of it as a whole, so one point
-    inside each tells.
+    inside each tells. Containers come from top to bottom, and only points in the rows of those at hand are
+    looked at.
     """
-    points = shapely.point_on_surface(contents)
-    pairs = shapely.STRtree(points).query(containers, predicate="contains")
-    return pairs[0], pairs[1]
+    points = contents.map(_inner_points, columns=2)
+    order = np.argsort(points[:, 1], kind="stable")
+    pairs, first = [np.zeros((2, 0), dtype=np.int64)], 0
+    for batch in containers.batches():
+        polygons = batch.read()
+        _, top, _, bottom = shapely.bounds(polygons).T
+        near = order[slice(*np.searchsorted(points[order, 1], (top.min(), bottom.max())))]
+        tree = shapely.STRtree(shapely.points(points[near]))
+        which, what = tree.query(polygons, predicate="contains")
+        pairs.append(np.stack([which + first, near[what]]))
+        first += len(batch)
+    within, content = np.concatenate(pairs, axis=1)
+    return within, content
 
 
-def parents(objects: dict[str, Polygons], names: list[str], schema: ClassSchema) -> NDArray[np.int64]:
+def _inner_points(polygons: Polygons) -> NDArray[np.float64]:
+    """A point inside each: ``(n, 2)``."""
+    return np.asarray(shapely.get_coordinates(shapely.point_on_surface(polygons)), dtype=np.float64)
+
+
+def parents(objects: dict[str, Outlines], names: list[str], schema: ClassSchema) -> NDArray[np.int64]:
     """For each object, its position, in ``names`` one class after another, of the object that contains it.
 
     Args:

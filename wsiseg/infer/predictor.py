@@ -31,7 +31,8 @@ class TorchPredictor:
         model: On its device, in evaluation mode.
         device: Where it is.
         precision: ``auto`` is bf16 where the device computes in it, else fp32.
-        compiled: Compile the network first.
+        batch_size: Compile the network first, for so many tiles; fewer are filled up with black ones, since
+            every other number would be compiled anew.
         confidence: Ask the discriminator as well; its answer is one more plane.
 
     Raises:
@@ -44,7 +45,7 @@ class TorchPredictor:
         device: torch.device,
         *,
         precision: str = "auto",
-        compiled: bool = False,
+        batch_size: int | None = None,
         confidence: bool = False,
     ) -> None:
         self._normalise = model.normalise
@@ -52,18 +53,23 @@ class TorchPredictor:
         self._dtype = choose_dtype(precision, device)
         self._network: Callable[[Tensor], Tensor] = model.segmentor
         self._judge = _judge(model) if confidence else None
-        if compiled:
+        self._filled_to = batch_size or 0
+        if batch_size is not None:
             self._network = _compiled(model.segmentor, device)
 
     @torch.inference_mode()
     def __call__(self, images_NTT3: NDArray[np.uint8], /) -> NDArray[np.float32]:
         """See ``Predictor``."""
+        missing = max(0, self._filled_to - len(images_NTT3))
+        if missing:
+            black = np.zeros((missing, *images_NTT3.shape[1:]), dtype=np.uint8)
+            images_NTT3 = np.concatenate([images_NTT3, black])
         image_N3TT = self._normalise(images_NTT3)
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
             planes_NCTT = self._network(image_N3TT).float().softmax(dim=1)
             if self._judge is not None:
                 planes_NCTT = torch.cat([planes_NCTT, self._judge(image_N3TT, planes_NCTT)], dim=1)
-        planes: NDArray[np.float32] = planes_NCTT.cpu().numpy()
+        planes: NDArray[np.float32] = planes_NCTT[: len(planes_NCTT) - missing].cpu().numpy()
         return planes
 
 
@@ -96,7 +102,7 @@ def build_predictor(model: TrainedModel, device: torch.device, config: PredictCo
         model,
         device,
         precision=config.precision,
-        compiled=config.compile,
+        batch_size=config.batch_size if config.compile else None,
         confidence=config.confidence,
     )
     if config.tta == "none":
@@ -141,7 +147,10 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
-        torch.empty(1, device=device)
+        # There and back: torch also knows devices that only pretend to compute.
+        torch.zeros(1, device=device).cpu()
+    # RuntimeError: no such name or number. AssertionError: a torch that was built without CUDA.
+    # NotImplementedError: a device without arithmetic, like "meta", or without a backend here.
     except (RuntimeError, AssertionError, NotImplementedError) as err:
         raise ConfigError(f"--device {name} cannot be used here: {str(err).splitlines()[0]}") from err
     return device

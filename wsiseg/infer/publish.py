@@ -20,10 +20,10 @@ def publish(files: Path, out: Path, stem: str) -> SlidePrediction:
     """
     record = files / f"{stem}{RECORD_SUFFIX}"
     content = json.loads(record.read_text(encoding="utf-8"))
-    twin = _twin(stem, content["files"])
+    twins = _twins(stem, content["files"])
     older = read_record(out / record.name)
     if older is not None:
-        left = own_files(older) - {*content["files"], twin}
+        left = own_files(older) - {*content["files"], *twins}
         if others := sorted(name for name in left if (out / name).exists()):
             # Files of other formats stay, and stay known as ours.
             content["others"] = others
@@ -33,17 +33,17 @@ def publish(files: Path, out: Path, stem: str) -> SlidePrediction:
         for name in content["files"]:
             if (files / name).exists():
                 _replace(files / name, out / name)
-        _discard(out / twin)
+        for name in twins:
+            _discard(out / name)
         record.replace(out / record.name)
     paths = tuple(out / name for name in [*content["files"], record.name])
     return SlidePrediction(paths, content["counts"], warnings=tuple(content["warnings"]))
 
 
-def _twin(stem: str, names: list[str]) -> str:
-    """The zipped file where the plain one was written, or the other way round: never are both there."""
-    plain = f"{stem}{SUFFIXES['qupath']}"
-    zipped = plain + ZIPPED_SUFFIX
-    return zipped if plain in names else plain if zipped in names else f"{stem}{RECORD_SUFFIX}"
+def _twins(stem: str, names: list[str]) -> set[str]:
+    """The zipped file where the plain one was written, and the other way round: never are both there."""
+    either = {f"{stem}{SUFFIXES['qupath']}", f"{stem}{SUFFIXES['qupath']}{ZIPPED_SUFFIX}"}
+    return either - set(names) if either & set(names) else set()
 
 
 def _replace(source: Path, target: Path) -> None:

@@ -3,18 +3,23 @@
 A smaller level takes every second pixel of the level before: a class is never averaged with another.
 """
 
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg.geometry import Box
-from wsiseg.infer.polygons import bands
 from wsiseg.tilestore import MaskStore
 
 _HELD_LEVEL = 3
-_READ_COLUMNS = 4096
+_READ_COLUMNS = 8192
 """Width of the chunks of a mask, so that a row of tiles decodes each of them once."""
+
+_STRIP_ROWS = 128
+"""Rows of the mask that are read at a time: a multiple of 8 and of the height of its chunks, and a divisor of
+what a tile of 1/8 covers."""
 
 
 def level_count(size_gr: tuple[int, int], tile_px: int) -> int:
@@ -27,10 +32,19 @@ def level_size(size_gr: tuple[int, int], level: int) -> tuple[int, int]:
     return -(-size_gr[0] // (1 << level)), -(-size_gr[1] // (1 << level))
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Pixels of a level, and what they show of the mask."""
+
+    box: Box
+    level: int
+    pixels: NDArray[np.uint8]
+
+
 class LabelPyramid:
     """Reads the tiles of every level.
 
-    Levels from 1/8 on come from one small copy, 1/64 of the mask, held in memory.
+    Levels from 1/8 on come from one small copy, 1/64 of the mask, which is held compressed.
 
     Args:
         label: The mask.
@@ -40,8 +54,8 @@ class LabelPyramid:
     def __init__(self, label: MaskStore, tile_px: int) -> None:
         self._label = label
         self._tile_px = tile_px
-        self._small: NDArray[np.uint8] | None = None
-        self._held: tuple[Box, NDArray[np.uint8]] = (Box(0, 0, 0, 0), np.zeros((0, 0), np.uint8))
+        self._small: list[bytes] | None = None
+        self._held = _Held(Box(0, 0, 0, 0), 0, np.zeros((0, 0), np.uint8))
 
     @property
     def levels(self) -> int:
@@ -63,29 +77,33 @@ class LabelPyramid:
             yield self._thinned(box, level)
 
     def _thinned(self, box: Box, level: int) -> NDArray[np.uint8]:
-        step = 1 << level
-        if level < _HELD_LEVEL:
-            return self._read(box)[::step, ::step]
+        """Pixels of a level; what lies beside them in the same chunks is held for the tiles to come."""
+        held = self._held
+        if held.level != level or not held.box.contains(box):
+            width = self._label.size_gr[0]
+            left = box.x0 // _READ_COLUMNS * _READ_COLUMNS if level < _HELD_LEVEL else 0
+            right = min(left + _READ_COLUMNS, width) if level < _HELD_LEVEL else width
+            wide = Box(left, box.y0, max(box.x1, right), box.y1)
+            read = self._read if level < _HELD_LEVEL else self._expand
+            held = self._held = _Held(wide, level, np.concatenate(list(read(wide, 1 << level))))
+        left = (box.x0 - held.box.x0) >> level
+        return held.pixels[:, left : left + -(-box.width >> level)]
+
+    def _read(self, box: Box, step: int) -> Iterator[NDArray[np.uint8]]:
+        """Every ``step``-th pixel of a box, strip by strip."""
+        for top in range(box.y0, box.y1, _STRIP_ROWS):
+            strip = self._label.read(Box(box.x0, top, box.x1, min(top + _STRIP_ROWS, box.y1)))
+            # A copy of the few pixels, not a view, which would keep the whole strip.
+            yield strip[::step, ::step].copy()
+
+    def _expand(self, box: Box, step: int) -> Iterator[NDArray[np.uint8]]:
+        """The same, of a box of full width, from the small copy."""
         if self._small is None:
-            self._small = self._shrink()
-        held = 1 << _HELD_LEVEL
-        rows, columns = Box(*(-(-edge // held) for edge in (box.x0, box.y0, box.x1, box.y1))).slices()
-        return self._small[rows, columns][:: step // held, :: step // held]
-
-    def _read(self, box: Box) -> NDArray[np.uint8]:
-        """A box of the mask; what lies beside it in the same chunks is held for the tiles to come."""
-        if not self._held[0].contains(box):
-            left = box.x0 // _READ_COLUMNS * _READ_COLUMNS
-            right = max(box.x1, min(left + _READ_COLUMNS, self._label.size_gr[0]))
-            wide = Box(left, box.y0, right, box.y1)
-            self._held = wide, self._label.read(wide)
-        held, pixels = self._held
-        return pixels[box.slices((held.x0, held.y0))]
-
-    def _shrink(self) -> NDArray[np.uint8]:
-        step = 1 << _HELD_LEVEL
-        # Bands begin at multiples of 256 rows, so every band begins on a row that is taken. A copy of the
-        # few pixels, not a view, which would keep the whole band.
-        return np.concatenate(
-            [self._label.read(box)[::step, ::step].copy() for box in bands(self._label.size_gr)]
-        )
+            whole = Box(0, 0, *self._label.size_gr)
+            small = self._read(whole, 1 << _HELD_LEVEL)
+            self._small = [zlib.compress(strip.tobytes(), 1) for strip in small]
+        width, more = level_size(self._label.size_gr, _HELD_LEVEL)[0], step >> _HELD_LEVEL
+        rows = max(step, _STRIP_ROWS)
+        for top in range(box.y0, box.y1, rows):
+            strip = np.frombuffer(zlib.decompress(self._small[top // _STRIP_ROWS]), np.uint8)
+            yield strip.reshape(-1, width)[::more, ::more].copy()

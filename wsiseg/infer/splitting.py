@@ -10,6 +10,7 @@ from skimage import morphology, segmentation
 
 from wsiseg.classes import ClassSchema
 from wsiseg.geometry import Box
+from wsiseg.infer.polygonfile import Outlines
 from wsiseg.progress import Progress
 from wsiseg.raster import ShapePainter
 from wsiseg.trace import Polygons, trace_mask
@@ -29,8 +30,8 @@ apart again: F1 at IoU 0.5 rises from 0.876 to 0.942, and from 0.758 to 0.893 wi
 
 
 def split_touching(
-    objects: dict[str, Polygons], schema: ClassSchema, pixel_area_um2: float, progress: Progress
-) -> dict[str, Polygons]:
+    objects: dict[str, Outlines], schema: ClassSchema, pixel_area_um2: float, progress: Progress
+) -> dict[str, Outlines]:
     """Cut apart the touching nuclei of all classes that are nuclei.
 
     The pieces of an object cover exactly its pixels, holes filled in before stay filled.
@@ -39,26 +40,33 @@ def split_touching(
         objects: Outlines along pixel edges, by class.
         schema: Tells which classes are nuclei, and how small a piece may be.
         pixel_area_um2: Area of a pixel.
-        progress: Told of each object.
+        progress: Told of the objects.
 
     Returns:
         The same with pieces in place of what was cut, in order of their topmost corner.
     """
     result = dict(objects)
     for tissue_class in schema.foreground:
-        polygons = objects[tissue_class.name]
-        if not tissue_class.nucleus or not len(polygons):
+        outlines = objects[tissue_class.name]
+        if not tissue_class.nucleus or not len(outlines):
             continue
         min_area = max(1.0, tissue_class.min_area_um2 / pixel_area_um2)
-        solidity = shapely.area(polygons) / shapely.area(shapely.convex_hull(polygons))
-        doubtful = (solidity < SOLID) & (shapely.area(polygons) >= 2 * min_area)
-        progress.start(f"splitting {tissue_class.name}", int(doubtful.sum()))
-        pieces = [polygons[~doubtful]]
-        for polygon in polygons[doubtful]:
-            pieces.append(split(polygon, min_area, NECK_UM / pixel_area_um2**0.5))
-            progress.advance()
-        result[tissue_class.name] = _in_order(np.concatenate(pieces))
+        progress.start(f"splitting {tissue_class.name}", len(outlines))
+        parts = []
+        for batch in outlines.batches():
+            parts += _split_batch(batch, min_area, NECK_UM / pixel_area_um2**0.5)
+            progress.advance(len(batch))
+        result[tissue_class.name] = Outlines.joined(parts, outlines.file).by_corner()
     return result
+
+
+def _split_batch(batch: Outlines, min_area: float, neck: float) -> list[Outlines]:
+    """Some objects: those that are sure to be one, and then the pieces of the others."""
+    polygons = batch.read()
+    solidity = shapely.area(polygons) / shapely.area(shapely.convex_hull(polygons))
+    doubtful = (solidity < SOLID) & (shapely.area(polygons) >= 2 * min_area)
+    pieces = [split(polygon, min_area, neck) for polygon in polygons[doubtful]]
+    return [batch.at(~doubtful), *([batch.file.append(np.concatenate(pieces))] if pieces else [])]
 
 
 def split(polygon: shapely.Polygon, min_area: float, neck: float) -> Polygons:
@@ -84,14 +92,6 @@ def split(polygon: shapely.Polygon, min_area: float, neck: float) -> Polygons:
         return _array([polygon])
     moved = shapely.transform(np.concatenate(outlines), lambda points: np.add(points, (x0 - 1, y0 - 1)))
     return np.asarray(moved, dtype=object)
-
-
-def _in_order(polygons: Polygons) -> Polygons:
-    """By topmost, then leftmost, corner."""
-    points, owner = shapely.get_coordinates(polygons, return_index=True)
-    order = np.lexsort((points[:, 0], points[:, 1], owner))
-    first: NDArray[np.int64] = order[np.searchsorted(owner[order], np.arange(len(polygons)))]
-    return polygons[np.lexsort((points[first, 0], points[first, 1]))]
 
 
 def _array(polygons: list[shapely.Polygon]) -> Polygons:

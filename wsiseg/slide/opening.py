@@ -1,13 +1,13 @@
 """Which backend opens a file, and what is said when none does."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import fsspec
 
-from wsiseg.errors import SlideOpenError
+from wsiseg.errors import ConfigError, SlideOpenError
 from wsiseg.slide.direct import DirectBackend
 from wsiseg.slide.layout import LayoutError, ome_levels
 from wsiseg.slide.openslide_backend import OpenSlideBackend
@@ -84,6 +84,27 @@ def name_of(path: str) -> tuple[str, str]:
     """File name and stem of a path or address."""
     pure = PurePosixPath(path.split("://", 1)[1]) if is_address(path) else Path(path)
     return pure.name, pure.stem
+
+
+def check_stems(slides: Sequence[str], suffix: str) -> None:
+    """Make sure that no two slides of a batch would write the same file.
+
+    Args:
+        slides: Paths or addresses.
+        suffix: Of what is written for a slide, for the message.
+
+    Raises:
+        ConfigError: Two of them have one stem.
+    """
+    first: dict[str, str] = {}
+    for slide in slides:
+        stem = name_of(slide)[1]
+        if stem in first:
+            raise ConfigError(
+                f"{first[stem]} and {slide} would both become {stem}{suffix}",
+                remedy="Write them into different folders with --out, or rename one",
+            )
+        first[stem] = slide
 
 
 def fingerprint(path: str) -> str:

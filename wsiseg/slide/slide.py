@@ -179,7 +179,10 @@ class Slide:
         width, height = self.size_l0
         shrink = max(1.0, max(width, height) / max_side)
         size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-        return self.read(self.box_l0, size, unreadable=unreadable), (width / size[0], height / size[1])
+        rgb = self.read(self.box_l0, size, unreadable=unreadable)
+        # Tiles kept for a next read nearby would lie there while the overview is looked at.
+        self._backend.forget()
+        return rgb, (width / size[0], height / size[1])
 
     def _level_for(self, factor: float) -> int:
         """The smallest level that is no coarser than ``factor``, give or take a thousandth."""
@@ -204,20 +207,29 @@ class Slide:
         inside = box_lv.intersection(Box(0, 0, width, height))
         if inside == box_lv:
             return self._decode(level, box_lv, unreadable)
+        if inside.is_empty and not box_lv.intersection(self._shown(level)).is_empty:
+            wider = Box(min(box_lv.x0, width - 1), min(box_lv.y0, height - 1), box_lv.x1, box_lv.y1)
+            return self._read_level(level, wider, unreadable)[box_lv.slices((wider.x0, wider.y0))]
         image = np.full((box_lv.height, box_lv.width, 3), 255, dtype=np.uint8)
         if not inside.is_empty:
             image[inside.slices((box_lv.x0, box_lv.y0))] = self._decode(level, inside, unreadable)
             self._extend(image, level, box_lv, inside)
         return image
 
+    def _shown(self, level: int) -> Box:
+        """What a level would cover if it showed the whole slide."""
+        scale_x, scale_y = self.levels[level].scale
+        return Box(
+            0, 0, math.ceil(self.size_l0[0] / scale_x - 1e-6), math.ceil(self.size_l0[1] / scale_y - 1e-6)
+        )
+
     def _extend(self, image: NDArray[np.uint8], level: int, box_lv: Box, inside: Box) -> None:
         """Repeat the last column and row where a level stops short of the slide it shows.
 
         A level of half the size drops an odd last column; white there would be a line that no slide has.
         """
-        (width, height), (scale_x, scale_y) = self.levels[level].size, self.levels[level].scale
-        right = min(box_lv.x1, math.ceil(self.size_l0[0] / scale_x - 1e-6))
-        below = min(box_lv.y1, math.ceil(self.size_l0[1] / scale_y - 1e-6))
+        (width, height), shown = self.levels[level].size, self._shown(level)
+        right, below = min(box_lv.x1, shown.x1), min(box_lv.y1, shown.y1)
         rows, columns = inside.slices((box_lv.x0, box_lv.y0))
         if inside.x1 == width < right:
             last = columns.stop
