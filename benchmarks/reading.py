@@ -22,7 +22,7 @@ import tiffslide
 from numpy.typing import NDArray
 
 from wsiseg.geometry import Box
-from wsiseg.slide import Slide
+from wsiseg.slide import BackendName, Slide
 from wsiseg.slide.direct import DirectBackend
 from wsiseg.slide.openslide_backend import OpenSlideBackend
 from wsiseg.synthetic import SlideSpec, make_slide
@@ -55,13 +55,13 @@ def limit(path: Path, boxes: Sequence[Box], factor: int) -> int:
     return 0
 
 
-def by_slide(name: str) -> Reader:
+def by_slide(name: BackendName) -> Reader:
     """``Slide.read`` with a backend."""
 
     def read(path: Path, boxes: Sequence[Box], factor: int) -> int:
         size = (TILE_PX, TILE_PX)
         assert factor * TILE_PX == boxes[0].width
-        with Slide.open(path, backend=name) as slide:  # type: ignore[arg-type]
+        with Slide.open(path, backend=name) as slide:
             return sum(checksum(slide.read(box, size)) for box in boxes)
 
     return read

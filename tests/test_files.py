@@ -63,6 +63,20 @@ def test_a_target_under_a_file_is_our_error(tmp_path: Path) -> None:
         write_json(target, {})
 
 
+def test_a_folder_that_cannot_be_made_is_our_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise FileNotFoundError(2, os.strerror(2), str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(OutputError, match=r"cannot write .*a\.json: .* cannot be made"):
+        write_json(tmp_path / "new" / "a.json", {})
+
+
+def test_another_missing_file_passes_unchanged(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "a"):
+        (tmp_path / "elsewhere").read_text()
+
+
 def test_a_full_disk_is_our_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="Free some space"), atomic_path(tmp_path / "a"):
         raise OSError(28, os.strerror(28))

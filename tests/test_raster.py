@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import shapely
@@ -6,8 +8,9 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 from shapely import MultiPolygon, Point, Polygon
 
+from wsiseg import raster
 from wsiseg.geometry import Box, TileGrid
-from wsiseg.raster import ShapePainter
+from wsiseg.raster import RowPainter, ShapePainter
 
 WHOLE = Box(0, 0, 40, 30)
 
@@ -32,6 +35,47 @@ shapes_lists = st.lists(st.tuples(rings(), st.integers(1, 254)), max_size=6)
 def boxes(draw):
     x0, y0 = draw(st.integers(-10, 45)), draw(st.integers(-10, 35))
     return Box.from_size(x0, y0, draw(st.integers(1, 30)), draw(st.integers(1, 30)))
+
+
+class TestRows:
+    @given(shapes=shapes_lists, overlap=st.integers(0, 5), seed=st.integers(0, 9))
+    @settings(max_examples=60, deadline=None)
+    def test_boxes_in_rows_are_painted_the_same(self, shapes, overlap, seed):
+        painter = ShapePainter(shapes, 7)
+        grid = TileGrid((40, 30), 8, overlap)
+        chosen = np.random.default_rng(seed).random(len(grid)) < 0.6
+        tiles = [tile.read for tile in grid if chosen[tile.index]]
+        rows = RowPainter(painter, tiles)
+        assert len(rows) == len(painter)
+        for box in (*tiles, Box(3, 5, 11, 9)):
+            assert np.array_equal(rows.paint(box), painter.paint(box))
+        assert np.array_equal(rows.touching(tiles), painter.touching(tiles))
+
+    def test_a_row_is_painted_once_and_what_is_cut_from_it_is_ones_own(self, monkeypatch):
+        monkeypatch.setattr(raster, "_STRETCH_PX", 24)
+        painter = ShapePainter([(shapely.box(1, 1, 39, 29), 9)])
+        asked = []
+        paint = painter.paint
+        monkeypatch.setattr(painter, "paint", lambda box: asked.append(box) or paint(box))
+        tiles = [tile.read for tile in TileGrid((40, 30), 8)]
+        rows = RowPainter(painter, tiles)
+        rows.paint(tiles[0])[:] = 3
+        labels = [rows.paint(box) for box in tiles]
+        assert (labels[0] != 3).all()
+        expected = [Box(x, y, min(x + 24, 40), y + 8) for y in range(0, 32, 8) for x in (0, 24)]
+        assert asked == expected
+
+    def test_threads_share_one(self):
+        rng = np.random.default_rng(0)
+        points = zip(rng.uniform(0, 1000, 300), rng.uniform(0, 1000, 300), strict=True)
+        painter = ShapePainter([(Point(x, y).buffer(20), i % 255) for i, (x, y) in enumerate(points)])
+        tiles = [tile.read for tile in TileGrid((1000, 1000), 64, 9)]
+        rows = RowPainter(painter, tiles)
+        with ThreadPoolExecutor(4) as pool:
+            labels = list(pool.map(rows.paint, tiles))
+        assert all(
+            np.array_equal(label, painter.paint(box)) for label, box in zip(labels, tiles, strict=True)
+        )
 
 
 class TestConventions:

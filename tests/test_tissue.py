@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import ndimage
+from skimage.filters import threshold_otsu
 
+from wsiseg import tissue
 from wsiseg.slide import Slide
 from wsiseg.tissue import find_tissue
 
@@ -245,3 +247,23 @@ def test_real_fields_are_all_tissue(shared_data: Path):
         with Slide.open(path) as slide:
             thumbnail, _ = slide.thumbnail()
         assert find_tissue(thumbnail, (0.25, 0.25)).mean() > 0.97, path.name
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_thresholds_are_otsus(seed):
+    rng = np.random.default_rng(seed)
+    values = np.concatenate([rng.normal(0, 1, 4000), rng.normal(3 + seed, 2, 1000)]).astype(np.float32)
+    assert tissue._otsu(values) == pytest.approx(float(threshold_otsu(values)), rel=1e-6)
+
+
+def test_pieces_much_longer_than_wide_and_grey_are_lines():
+    mask = np.zeros((120, 160), dtype=bool)
+    mask[10:13, 5:150] = True
+    mask[40:80, 40:90] = True
+    mask[100:103, 5:150] = True
+    density = np.full((3, 120, 160), 0.2, dtype=np.float32)
+    density[0, 95:] += 0.2
+    kept = tissue._drop_lines(mask, density, tissue._Scale(8.0, 8.0))
+    assert not kept[10:13].any(), "a grey line"
+    assert kept[40:80, 40:90].all(), "a grey square"
+    assert kept[100:103, 5:150].all(), "a line of colour"

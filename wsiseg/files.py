@@ -65,6 +65,9 @@ def as_output_error(target: Path) -> Iterator[None]:
     except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as err:
         raise OutputError(f"cannot write {target}: {err.strerror}") from err
     except OSError as err:
+        # /proc and its like refuse a new folder in these words; any other file is missing for its own reason.
+        if isinstance(err, FileNotFoundError) and str(err.filename) in map(str, (target, *target.parents)):
+            raise OutputError(f"cannot write {target}: {err.filename} cannot be made") from err
         if err.errno not in _NO_SPACE:
             raise
         raise OutputError(

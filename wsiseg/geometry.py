@@ -288,11 +288,13 @@ class TileGrid:
         return self.columns * self.rows
 
     def __getitem__(self, index: int) -> Tile:
-        if not 0 <= index < len(self):
+        x_axis, y_axis = self.x_axis, self.y_axis
+        columns = x_axis.count
+        if not 0 <= index < columns * y_axis.count:
             raise IndexError(f"tile {index} of {len(self)}")
-        row, column = divmod(index, self.columns)
-        (read_x0, read_x1), (read_y0, read_y1) = self.x_axis.read(column), self.y_axis.read(row)
-        (keep_x0, keep_x1), (keep_y0, keep_y1) = self.x_axis.keep(column), self.y_axis.keep(row)
+        row, column = divmod(index, columns)
+        (read_x0, read_x1), (read_y0, read_y1) = x_axis.read(column), y_axis.read(row)
+        (keep_x0, keep_x1), (keep_y0, keep_y1) = x_axis.keep(column), y_axis.keep(row)
         return Tile(
             index=index,
             row=row,

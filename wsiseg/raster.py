@@ -8,7 +8,12 @@ Crossings of an outline with a row of pixel centres are computed in whole-slide 
 relative to a box: painting a box gives to the bit the same pixels as painting the slide and cropping it.
 """
 
-from collections.abc import Sequence
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, TypeAlias
 
 import numpy as np
 import shapely
@@ -19,6 +24,10 @@ from wsiseg.geometry import Box
 
 Shape = tuple[Polygon | MultiPolygon, int]
 """An outline in grid coordinates, and the label (0-255) that its pixels get."""
+
+
+Painter: TypeAlias = "ShapePainter | RowPainter"
+"""What paints label maps box by box."""
 
 
 class ShapePainter:
@@ -33,8 +42,9 @@ class ShapePainter:
     """
 
     def __init__(self, shapes: Sequence[Shape], background: int = 0) -> None:
-        self._polygons = np.array([polygon for polygon, _ in shapes], dtype=object)
-        self._values = np.array([value for _, value in shapes], dtype=np.uint8)
+        # Unlike np.array, fromiter does not ask each polygon whether it is a sequence.
+        self._polygons = np.fromiter((polygon for polygon, _ in shapes), dtype=object, count=len(shapes))
+        self._values = np.fromiter((value for _, value in shapes), dtype=np.uint8, count=len(shapes))
         self._background = background
         self._tree = shapely.STRtree(self._polygons)
 
@@ -54,7 +64,8 @@ class ShapePainter:
         near = np.sort(self._tree.query(_rectangle(box_gr)))
         if near.size:
             owner, row, start, stop = _runs(self._polygons[near], box_gr)
-            _fill(label, row, start, stop, self._values[near][owner])
+            if owner.size:
+                _fill(label, row, start, stop, self._values[near][owner])
         return label
 
     def touching(self, boxes_gr: Sequence[Box]) -> NDArray[np.bool_]:
@@ -68,6 +79,74 @@ class ShapePainter:
         return found
 
 
+class RowPainter:
+    """A ``ShapePainter`` for boxes in rows, such as tiles: each stretch of a row is painted once, then cut.
+
+    An outline is then looked at once and not in every box that it reaches, which halves the work. Threads
+    may share one.
+
+    Args:
+        painter: What paints.
+        boxes_gr: The boxes that will be asked for, row by row; those with the same upper and lower edge
+            that follow each other are painted together. Any other box is painted by itself.
+    """
+
+    def __init__(self, painter: Painter, boxes_gr: Sequence[Box]) -> None:
+        self._painter = painter
+        self._stretch_of = {
+            box: stretch for stretch, boxes in _stretches(boxes_gr) for box in boxes if box != stretch
+        }
+        self._recent: OrderedDict[Box, _Stretch] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._painter)
+
+    def paint(self, box_gr: Box) -> NDArray[np.uint8]:
+        """As ``ShapePainter.paint``, to the bit."""
+        whole = self._stretch_of.get(box_gr)
+        if whole is None:
+            return self._painter.paint(box_gr)
+        with self._lock:
+            stretch = self._recent.setdefault(whole, _Stretch())
+            self._recent.move_to_end(whole)
+            if len(self._recent) > _KEPT_STRETCHES:
+                self._recent.popitem(last=False)
+        with stretch.lock:
+            if stretch.label is None:
+                stretch.label = self._painter.paint(whole)
+        return stretch.label[box_gr.slices((whole.x0, whole.y0))].copy()
+
+    def touching(self, boxes_gr: Sequence[Box]) -> NDArray[np.bool_]:
+        """As ``ShapePainter.touching``."""
+        return self._painter.touching(boxes_gr)
+
+
+@dataclass
+class _Stretch:
+    """The labels of a stretch of a row, once some thread has painted them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    label: NDArray[np.uint8] | None = None
+
+
+def _stretches(boxes: Sequence[Box]) -> Iterator[tuple[Box, list[Box]]]:
+    """Boxes of one row that follow each other, with the box around them, of limited width."""
+    together: list[Box] = []
+    for box in boxes:
+        first = together[0] if together else box
+        if (box.y0, box.y1) != (first.y0, first.y1) or not 0 <= box.x0 - first.x0 < _STRETCH_PX:
+            yield _around(together), together
+            together = []
+        together.append(box)
+    if together:
+        yield _around(together), together
+
+
+def _around(boxes: Sequence[Box]) -> Box:
+    return Box(boxes[0].x0, boxes[0].y0, max(box.x1 for box in boxes), boxes[0].y1)
+
+
 def _rectangle(box: Box) -> Polygon:
     return shapely.box(box.x0, box.y0, box.x1, box.y1)
 
@@ -78,41 +157,42 @@ def _runs(polygons: NDArray[np.object_], box: Box) -> tuple[NDArray[np.int64], .
     Scanline filling without a loop: every edge gives one crossing for each row of pixel centres that it
     spans; sorted by polygon, row and column, crossings pair up into runs.
     """
-    upper, lower, owner = _edges(polygons)
-    first = np.clip(_first_centre(upper[:, 1]) - box.y0, 0, box.height)
-    count = np.clip(_first_centre(lower[:, 1]) - box.y0, 0, box.height) - first
+    x, y, centre, upper, lower, owner = _edges(polygons)
+    first = np.clip(centre[upper] - box.y0, 0, box.height)
+    count = np.clip(centre[lower] - box.y0, 0, box.height) - first
     edge = np.repeat(np.arange(len(count)), count)
-    row = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
-    (x0, y0), (x1, y1) = upper[edge].T, lower[edge].T
-    crossing = x0 + (row + (box.y0 + 0.5) - y0) * (x1 - x0) / (y1 - y0)
+    row = np.arange(len(edge)) + np.repeat(first - np.cumsum(count) + count, count)
+    x0, y0 = x[upper], y[upper]
+    dx, dy = x[lower] - x0, y[lower] - y0
+    crossing = x0[edge] + (row + (box.y0 + 0.5) - y0[edge]) * dx[edge] / dy[edge]
     column = np.clip(_first_centre(crossing) - box.x0, 0, box.width)
     # One integer that sorts as (polygon, row, column) is several times faster than np.lexsort.
-    key = (owner[edge] * box.height + row) * (box.width + 1) + column
+    key = ((owner * box.height)[edge] + row) * (box.width + 1) + column
     key.sort()
     line, start = np.divmod(key[0::2], box.width + 1)
-    stop = key[1::2] % (box.width + 1)
+    stop = key[1::2] - line * (box.width + 1)
     some = stop > start
     polygon, row = np.divmod(line[some], box.height)
     return polygon, row, start[some], stop[some]
 
 
-def _edges(
-    polygons: NDArray[np.object_],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """All edges of all rings: upper end ``(n, 2)``, lower end ``(n, 2)``, index of the polygon ``(n,)``.
+def _edges(polygons: NDArray[np.object_]) -> tuple[NDArray[Any], ...]:
+    """The corners of all rings, and those edges between them that pass a row of pixel centres.
 
-    Ordered from top to bottom whichever way the ring runs, so that two polygons which share an edge
-    compute the same crossings for it.
+    Returns:
+        Of each corner x, y (float64) and the first row of centres at or below it (int64); of each edge the
+        indices of its upper and lower corner and of its polygon (int64). From top to bottom whichever way
+        the ring runs, so that two polygons which share an edge compute the same crossings for it.
     """
     # get_rings passes over anything but single polygons, so multipolygons are taken apart first.
     parts, part_owner = shapely.get_parts(polygons, return_index=True)
     rings, ring_part = shapely.get_rings(parts, return_index=True)
-    ring_owner = part_owner[ring_part]
     points, ring = shapely.get_coordinates(rings, return_index=True)
-    joined = ring[1:] == ring[:-1]
-    begin, end = points[:-1][joined], points[1:][joined]
-    downward = (begin[:, 1] <= end[:, 1])[:, None]
-    return np.where(downward, begin, end), np.where(downward, end, begin), ring_owner[ring[:-1][joined]]
+    x, y = np.ascontiguousarray(points.T)
+    centre = _first_centre(y)
+    edge = np.flatnonzero((centre[1:] != centre[:-1]) & (ring[1:] == ring[:-1]))
+    upward = centre[edge] > centre[edge + 1]
+    return x, y, centre, edge + upward, edge + ~upward, part_owner[ring_part[ring[edge]]]
 
 
 def _first_centre(position: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -128,7 +208,36 @@ def _fill(
     value: NDArray[np.uint8],
 ) -> None:
     """Write runs of pixels in their order, so that the last value stays."""
-    length = stop - start
+    pixels = label.reshape(-1)
+    begin, length = row * label.shape[1] + start, stop - start
+    changes = np.flatnonzero(value[1:] != value[:-1]) + 1
+    if len(changes) > _MOST_STRETCHES:
+        _scatter(pixels, begin, length, np.repeat(value, length))
+        return
+    # Within a stretch of one value the order is free; shapes come class by class, so stretches are few.
+    for first, last in pairwise([0, *changes.tolist(), len(value)]):
+        _fill_stretch(pixels, begin[first:last], length[first:last], value[first : first + 1])
+
+
+def _fill_stretch(
+    pixels: NDArray[np.uint8], begin: NDArray[np.int64], length: NDArray[np.int64], value: NDArray[np.uint8]
+) -> None:
+    """Write runs of one value: a long one is quicker alone, short ones are quicker together."""
+    long = length >= _LONG_RUN
+    for first, last in zip(begin[long].tolist(), (begin + length)[long].tolist(), strict=True):
+        pixels[first:last] = value
+    _scatter(pixels, begin[~long], length[~long], value)
+
+
+def _scatter(
+    pixels: NDArray[np.uint8], begin: NDArray[np.int64], length: NDArray[np.int64], value: NDArray[np.uint8]
+) -> None:
+    """Write values, one for all or one a pixel, to the pixels of runs."""
     before = np.cumsum(length) - length
-    pixels = np.arange(int(length.sum())) + np.repeat(row * label.shape[1] + start - before, length)
-    label.reshape(-1)[pixels] = np.repeat(value, length)
+    pixels[np.arange(int(length.sum())) + np.repeat(begin - before, length)] = value
+
+
+_LONG_RUN = 24
+_MOST_STRETCHES = 64
+_STRETCH_PX = 8192
+_KEPT_STRETCHES = 4

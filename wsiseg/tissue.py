@@ -12,12 +12,11 @@ and specks; close small holes. Pictures are ``(3, h, w)`` in here, since most wo
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from skimage.filters import threshold_otsu
-from skimage.measure import regionprops
 
 FloatImage = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -33,6 +32,8 @@ _LOW, _HIGH = (0.016, 0.05), (0.026, 0.10)
 """Ranges of the scores that are tissue if they touch it, and that are tissue by themselves."""
 _HALO = 0.12
 """What scores less than this share of its surroundings' best is the blur around them."""
+_LINE_UM = 200.0
+"""Edges and fibres are narrower, biopsies wider."""
 _PLAIN_GREY = 0.2
 """Optical density up to which grey without colour or texture is taken for shadow."""
 _DEFAULT_GLASS = 244.0
@@ -113,10 +114,23 @@ def _shrink(rgb: NDArray[np.uint8], mpp: tuple[float, float]) -> tuple[FloatImag
     dx, dy = (max(1, crowd, int(_WORKING_MPP / size)) for size in mpp)
     dx, dy = min(dx, width), min(dy, height)
     rows, columns = np.arange(0, height, dy), np.arange(0, width, dx)
-    planes = np.ascontiguousarray(rgb.transpose(2, 0, 1))
-    total = np.add.reduceat(np.add.reduceat(planes, rows, axis=1, dtype=np.float32), columns, axis=2)
+    # Whole numbers as small as hold the sums: the picture is the largest thing in memory at this time.
+    tall = _sum_groups(np.moveaxis(rgb, 2, 0), dy, 1, np.uint16 if dy <= 256 else np.uint32)
+    total = _sum_groups(tall, dx, 2, np.float32)
+    del tall
     counts = np.diff(rows, append=height)[:, None] * np.diff(columns, append=width)
-    return (total / counts).astype(np.float32), (dx, dy)
+    total /= counts.astype(np.float32)
+    return np.ascontiguousarray(total), (dx, dy)
+
+
+def _sum_groups(planes: NDArray[Any], size: int, axis: int, dtype: Any) -> NDArray[Any]:
+    """Sums of ``size`` neighbours along an axis of ``(3, h, w)``, the last group perhaps of fewer."""
+    lines = np.moveaxis(planes, axis, 0)
+    total = lines[::size].astype(dtype, order="C")
+    for offset in range(1, size):
+        some = lines[offset::size]
+        total[: len(some)] += some
+    return np.moveaxis(total, 0, axis)
 
 
 def _is_dark(image: NDArray[np.generic]) -> bool:
@@ -174,9 +188,14 @@ def _glass(image: FloatImage) -> FloatImage:
 
 
 def _optical_density(image: FloatImage, glass: FloatImage) -> FloatImage:
-    """OD of each channel against the glass, float32 ``(3, h, w)``; what is brighter than glass has 0."""
-    share = np.maximum(image, 1.0) / glass[:, None, None]
-    return np.maximum(-np.log(share), np.float32(0))
+    """OD of each channel against the glass, float32 ``(3, h, w)``; what is brighter than glass has 0.
+
+    Written over the image, which with its copies would be the largest thing that tiling holds.
+    """
+    np.maximum(image, 1.0, out=image)
+    image /= glass[:, None, None]
+    np.negative(np.log(image, out=image), out=image)
+    return np.maximum(image, np.float32(0), out=image)
 
 
 def _score(density: FloatImage, smooth: FloatImage, scale: _Scale) -> FloatImage:
@@ -197,9 +216,16 @@ def _thresholds(score: FloatImage, density: FloatImage) -> tuple[float, float]:
 
 
 def _otsu(values: FloatImage) -> float:
+    """The threshold that parts values into two classes of least variance within (Otsu 1979, 256 bins)."""
     if float(values.max()) - float(values.min()) < 1e-6:
         return float(values.max())
-    return float(threshold_otsu(values))  # type: ignore[no-untyped-call]  # skimage has no types
+    counts, edges = np.histogram(values, 256)
+    centres = (edges[1:] + edges[:-1]) / 2
+    below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
+    mean_below = np.cumsum(counts * centres) / below
+    mean_above = (np.cumsum((counts * centres)[::-1]) / above[::-1])[::-1]
+    between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
+    return float(centres[np.argmax(between)])
 
 
 def _ink(density: FloatImage, smooth: FloatImage, scale: _Scale) -> Mask:
@@ -223,16 +249,31 @@ def _ink(density: FloatImage, smooth: FloatImage, scale: _Scale) -> Mask:
 def _drop_lines(mask: Mask, density: FloatImage, scale: _Scale) -> Mask:
     """Without coverslip edges and fibres: grey pieces much longer than wide, and narrower than a biopsy."""
     labels, count = ndimage.label(mask)
-    if count == 0:
+    area = np.bincount(labels.ravel(), minlength=count + 1)
+    # No line across the picture, twice over, has more than this: most of the tissue is left alone here.
+    longest = 2 * np.hypot(*mask.shape) * max(scale.x, scale.y)
+    small = area * scale.pixel_um2 < _LINE_UM * longest
+    small[0] = False
+    number = np.cumsum(small)
+    place = np.flatnonzero(small[labels])
+    if not place.size:
         return mask
-    colour = density.max(axis=0) - density.min(axis=0)
-    keep = np.arange(count + 1) > 0
-    for region in regionprops(labels, colour):  # type: ignore[no-untyped-call]  # skimage has no types
-        length = region.axis_major_length * max(scale.x, scale.y)
-        width = region.area * scale.pixel_um2 / max(length, 1e-6)
-        if width < 200 and length > 6 * width and region.intensity_mean < 0.06:
-            keep[region.label] = False
-    kept: Mask = keep[labels]
+    piece, area = number[labels.ravel()[place]] - 1, area[small]
+    row, column = np.divmod(place, mask.shape[1])
+
+    def mean(values: NDArray[Any]) -> NDArray[np.float64]:
+        found: NDArray[np.float64] = np.bincount(piece, values, len(area)) / area
+        return found
+
+    colour = mean((density.max(axis=0) - density.min(axis=0)).ravel()[place])
+    x, y = mean(column), mean(row)
+    xx, yy, xy = mean(column * column) - x * x, mean(row * row) - y * y, mean(column * row) - x * y
+    # The longer axis of the ellipse that has the same moments.
+    length = 4 * np.sqrt((xx + yy) / 2 + np.hypot((xx - yy) / 2, xy)) * max(scale.x, scale.y)
+    width = area * scale.pixel_um2 / np.maximum(length, 1e-6)
+    line = (width < _LINE_UM) & (length > 6 * width) & (colour < 0.06)
+    kept = mask.copy()
+    kept.flat[place[line[piece]]] = False
     return kept
 
 

@@ -1,8 +1,10 @@
 """Outlines built many at a time are those of the careful path, and everything else is left to it."""
 
+import json
 import math
 from typing import Any
 
+import orjson
 import pytest
 import shapely
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from wsiseg.annotation import qupath_reader
 from wsiseg.annotation.intake import Intake
 from wsiseg.annotation.quick_outlines import quick_outlines
-from wsiseg.annotation.qupath_reader import read_geojson
+from wsiseg.annotation.qupath_reader import read_geojson, read_geojson_lines
 
 SQUARE = [[0, 0], [4, 0], [4, 4], [0, 4], [0, 0]]
 HOLE = [[1, 1], [2, 1], [2, 2], [1, 2], [1, 1]]
@@ -66,6 +68,85 @@ def test_a_file_reads_the_same_either_way(features: list[Any], origin: tuple[flo
     assert len(quick.annotations) == len(careful.annotations)
     for ours, theirs in zip(quick.annotations, careful.annotations, strict=True):
         assert ours.polygon.wkb == theirs.polygon.wkb
+
+
+PROPERTIES = st.sampled_from(
+    [
+        {},
+        {"classification": {"name": "podocyte"}, "measurements": {"Area": 3.5}},
+        {"classification": 7},
+        {"objectType": "tmaCore"},
+        {"name": '],[ "coordinates":[[[', "metadata": {"parent": "p", "wsiseg_origin": "1,2"}},
+        {"childObjects": [{"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 1]}}]},
+        {"nucleus": {"coordinates": [SQUARE]}},
+    ]
+)
+LINES = st.lists(
+    st.one_of(
+        st.builds(
+            lambda geometry, properties, key: {
+                "type": "Feature",
+                "id": key,
+                "geometry": geometry,
+                "properties": properties,
+            },
+            GEOMETRIES,
+            PROPERTIES,
+            st.sampled_from(["a", "b", 3, None]),
+        ),
+        st.builds(lambda geometry: {"geometry": geometry, "id": "first"}, GEOMETRIES),
+        st.builds(lambda geometry: {"type": "Point", "id": "x", "geometry": geometry}, GEOMETRIES),
+        st.sampled_from([None, 3, "x", [], {}, [feature(SQUARE)]]),
+    ),
+    max_size=6,
+)
+
+
+@settings(deadline=None, max_examples=400)
+@given(values=LINES, origin=st.sampled_from([(0, 0), (7.5, -2)]), compact=st.booleans())
+def test_lines_read_the_same_as_the_whole(
+    values: list[Any], origin: tuple[float, float], *, compact: bool
+) -> None:
+    separators = (",", ":") if compact else None
+    lines = [json.dumps(value, separators=separators).encode() for value in values]
+    by_line, whole = Intake(origin), Intake(origin)
+    try:
+        read_geojson_lines(lines, by_line)
+    except orjson.JSONDecodeError:
+        assert any(word in line for line in lines for word in (b"NaN", b"Infinity"))
+        return
+    read_geojson(values, whole)
+    assert by_line.report == whole.report
+    assert by_line.annotations == whole.annotations
+
+
+@pytest.mark.parametrize(
+    "coordinates",
+    [
+        "[[[0,0],[4,0],[4,4],[0,4],[0,0]]]",
+        "[[[0,0],[4,0],[4,4],[0,4],[0,0]],[[1,1],[2,1],[2,2],[1,2],[1,1]]]",
+        "[[[0,0,0],[4,4,0],[4],[0,4],[0,0]]]",
+        "[[[0],[0,4,0],[4,4],[0,4],[0,0]]]",
+        "[[[0,0],[4,0],[4,4],[0,4],[0,0]],[1,1]]",
+        "[[[[0,0],[4,0],[4,4],[0,4],[0,0]]]]",
+        "[[[0,0],[4,0] ,[4,4],[0,4],[0,0]]]",
+        "[[[1e0,0],[4.5,-1],[4,4E0],[1e0,0]]]",
+    ],
+)
+def test_only_pairs_of_numbers_are_taken_from_the_text(coordinates: str) -> None:
+    line = b'{"type":"Feature","id":"a","geometry":{"type":"Polygon","coordinates":%b},"properties":{}}'
+    text = line % coordinates.encode()
+    by_line, whole = Intake(), Intake()
+    read_geojson_lines([text, text], by_line)
+    read_geojson([json.loads(text)] * 2, whole)
+    assert by_line.report == whole.report
+    assert by_line.annotations == whole.annotations
+
+
+def test_numbers_that_are_none_are_no_json() -> None:
+    line = b'{"type":"Feature","geometry":{"type":"Polygon","coordinates":[[[0,0],[4-,0],[4,4],[0,0]]]}}'
+    with pytest.raises(orjson.JSONDecodeError):
+        read_geojson_lines([line], Intake())
 
 
 def test_well_formed_outlines_are_built() -> None:

@@ -75,6 +75,29 @@ def test_a_small_cache_changes_nothing(pair, monkeypatch):
             np.testing.assert_array_equal(fresh.read(box, (200, 150)), peer.read(box, (200, 150)))
 
 
+@pytest.mark.parametrize(("stride", "most"), [(128, 1.0), (96, 1.2)])
+def test_tiles_are_decoded_once_whether_regions_overlap_or_not(tmp_path, monkeypatch, stride, most):
+    decoded, kept = [], []
+    decode = direct_module.DirectBackend._decode
+    put = direct_module._TileCache.put
+    monkeypatch.setattr(
+        direct_module.DirectBackend, "_decode", lambda *given: decoded.append(given[2]) or decode(*given)
+    )
+
+    def noting(self, key, tile, *, whole):
+        put(self, key, tile, whole=whole)
+        kept.append(len(self._tiles))
+
+    monkeypatch.setattr(direct_module._TileCache, "put", noting)
+    image = texture_image(1024, 768)
+    with Slide.open(write_slide(tmp_path / "a.svs", image, tile=64), backend="direct") as slide:
+        for y in range(0, 768 - 127, stride):
+            for x in range(0, 1024 - 127, stride):
+                slide.read(Box.from_size(x, y, 128, 128), (128, 128))
+    assert len(decoded) <= most * len(set(decoded))
+    assert (max(kept) == 0) == (stride == 128)
+
+
 @pytest.mark.parametrize("name", ["jpeg.svs", "jpeg2000.svs"])
 def test_damage_is_never_shown_as_pixels(tmp_path, name):
     """Bytes of a tile changed at random: the same pixels as OpenSlide, or an error as from OpenSlide."""

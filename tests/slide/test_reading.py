@@ -235,3 +235,15 @@ def test_damaged_tiles_of_a_real_slide_are_named(shared_data: Path):
         with pytest.raises(SlideReadError, match=r"240 x 240 px at \(1440, 1680\)"):
             slide.read(Box.from_size(1440, 1680, 240, 240), (240, 240))
         assert slide.read(Box(0, 0, 240, 240), (240, 240)).std() > 0
+
+
+def test_a_column_that_a_level_dropped_looks_the_same_wherever_a_read_begins(tmp_path):
+    path = write_slide(tmp_path / "odd.tiff", texture_image(437, 301), levels=3)
+    with Slide.open(path) as slide:
+        assert slide.levels[2].size == (109, 75)
+        wide = slide.read(Box(364, 240, 480, 340), (29, 25))
+        assert np.array_equal(slide.read(Box(436, 240, 480, 340), (11, 25)), wide[:, 18:])
+        assert np.array_equal(slide.read(Box(364, 300, 480, 340), (29, 10)), wide[15:])
+        assert np.array_equal(slide.read(Box(436, 300, 480, 340), (11, 10)), wide[15:, 18:])
+        assert (wide[:, 19:] == 255).all()
+        assert not (wide[:15, 18] == 255).all()

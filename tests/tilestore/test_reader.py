@@ -1,13 +1,17 @@
 import json
 import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from tilestores import make_header, make_plan
 
 from wsiseg.classes import default_schema
 from wsiseg.errors import StoreError, StoreFormatError, StoreIncompleteError
-from wsiseg.tilestore import TileStore
+from wsiseg.tilestore import StoreWriter, TileStore, encode_tile, store_lock
 
 
 def test_gives_back_what_was_written(store_path, pixels):
@@ -105,3 +109,18 @@ def test_a_damaged_tile_is_named(store_path):
     shard.write_bytes(data)
     with pytest.raises(StoreError, match="tile 5 cannot be decoded"):
         TileStore.open(store_path).image(5)
+
+
+def test_a_jpeg_store_opens_in_a_process_that_imported_nothing_else(tmp_path, pixels):
+    images, labels = pixels
+    plan = make_plan(replace(make_header(), jpeg_quality=95), 3)
+    target = tmp_path / "slide.zarr"
+    with store_lock(target):
+        writer = StoreWriter.begin(target, plan)
+        writer.write(0, [encode_tile(images[i], labels[i], 4, jpeg_quality=95) for i in range(3)])
+        writer.publish()
+    code = (
+        "import sys, wsiseg.tilestore.reader as r; print(int(r.TileStore.open(sys.argv[1]).image(1).sum()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, target], check=True, capture_output=True, text=True)
+    assert int(done.stdout) == pytest.approx(int(images[1].sum()), rel=0.05)

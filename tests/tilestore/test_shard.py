@@ -5,7 +5,7 @@ from zarr.codecs import BloscCodec, ZstdCodec
 
 from wsiseg.tilestore.jpeg import JpegCodec
 from wsiseg.tilestore.layout import LZ4_LEVEL, ZSTD_LEVEL, tiles_in_shard
-from wsiseg.tilestore.shard import encode_image, encode_label, write_shard
+from wsiseg.tilestore.shard import ShardWriter, encode_image, encode_label
 
 
 @pytest.fixture
@@ -37,6 +37,13 @@ def make_array(path, encode):
     )
 
 
+def write_shard(target, chunks, slots):
+    with ShardWriter(target, slots) as shard:
+        for chunk in chunks:
+            shard.add(chunk)
+        shard.finish()
+
+
 @pytest.mark.parametrize("encode", CODECS)
 def test_bytes_are_those_that_zarr_writes(tmp_path, tiles, encode):
     make_array(tmp_path / "zarr", encode)[...] = tiles
@@ -62,6 +69,15 @@ def test_a_shard_of_nothing_is_no_file(tmp_path):
     write_shard(target, [b"old"], 2)
     write_shard(target, [None, None], 2)
     assert not target.exists()
+
+
+def test_what_was_never_finished_is_no_shard(tmp_path, tiles):
+    array = make_array(tmp_path / "zarr", encode_image)
+    with pytest.raises(OSError, match="full"), ShardWriter(tmp_path / "zarr/c/0/0/0/0", 8) as shard:
+        shard.add(encode_image(tiles[0]))
+        raise OSError("full")
+    with pytest.raises(ValueError, match="checksum"):
+        array[0]
 
 
 def test_large_tiles_make_no_large_shards():

@@ -82,7 +82,7 @@ def test_a_full_disk_is_an_output_error(tmp_path, pixels, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("wsiseg.tilestore.writer.write_shard", full)
+    monkeypatch.setattr("wsiseg.tilestore.shard._write_all", full)
     with pytest.raises(OutputError, match=r"No space left on device.*Free some space"):
         write_store(tmp_path / "a.zarr", make_plan(make_header(), 150), *pixels)
 

@@ -55,10 +55,20 @@ def test_resolutions_from_a_table(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", ["slide,mpp\na,nothing\n", "slide,mpp\na,-1\n", "slide\na\n", "slide,mpp\na,nan\n"]
+    "text", ["slide,mpp\na,nothing\n", "slide,mpp\na,-1\n", "slide,mpp\na\n", "slide,mpp\na,nan\n"]
 )
 def test_a_bad_table_is_refused(tmp_path, text):
     table = tmp_path / "mpp.csv"
     table.write_text(text)
     with pytest.raises(ConfigError, match=r"mpp\.csv, line 2: found .*expected columns slide,mpp"):
+        make_jobs(["a.svs"], mpp_csv=table)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("slide\na\n", "slide"), ("file,mpp\na,1\n", "file,mpp"), ("", "none")]
+)
+def test_a_table_with_other_columns_is_refused(tmp_path, text, found):
+    table = tmp_path / "mpp.csv"
+    table.write_text(text)
+    with pytest.raises(ConfigError, match=rf"mpp\.csv: found columns {found}, expected columns slide,mpp"):
         make_jobs(["a.svs"], mpp_csv=table)

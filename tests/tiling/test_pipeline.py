@@ -6,9 +6,11 @@ import pytest
 from tilestores import make_header, make_plan
 
 from wsiseg.annotation import Classified
-from wsiseg.errors import SlideReadError
+from wsiseg.errors import OutputError, SlideReadError
+from wsiseg.progress import NullProgress
+from wsiseg.tilestore import StoreWriter, encode_tile
 from wsiseg.tiling.labelling import Labeller
-from wsiseg.tiling.pipeline import TileMaker, in_order
+from wsiseg.tiling.pipeline import TileMaker, fill_store, in_order
 
 
 def test_results_keep_the_order_of_the_items():
@@ -41,6 +43,28 @@ def test_an_error_comes_through_and_stops_the_rest():
         list(in_order(failing, range(1000), 2))
     assert len(begun) < 20
     assert not any(thread.name.startswith("tile") for thread in threading.enumerate())
+
+
+def test_no_thread_reads_any_more_when_writing_has_failed(tmp_path):
+    plan = make_plan(make_header(), 200)
+    writer = StoreWriter.begin(tmp_path / "a.zarr", plan)
+    running = []
+
+    def make(i):
+        running.append(i)
+        time.sleep(0.01)
+        running.remove(i)
+        return encode_tile(np.zeros((32, 32, 3), dtype=np.uint8), None, 4)
+
+    class FullDisk(NullProgress):
+        def advance(self, units=1, note=None):
+            if running and units:
+                raise OutputError("full")
+
+    with pytest.raises(OutputError) as caught:
+        fill_store(writer, plan, make, workers=3, progress=FullDisk())
+    assert running == []
+    assert caught.tb is not None, "the frames are still held, as they are on the way up"
 
 
 class OneBadTile:

@@ -23,7 +23,7 @@ from wsiseg.geometry import Box
 from wsiseg.progress import NullProgress
 from wsiseg.raster import ShapePainter
 from wsiseg.slide import Slide
-from wsiseg.tilestore import TileStore, store_lock
+from wsiseg.tilestore import TileStore, shard, store_lock
 from wsiseg.tiling import TileJob, TileOptions, tile_slide
 
 SMALL = ("tiling.tile_px=32", "tiling.min_tissue_share=0")
@@ -331,22 +331,20 @@ class TestFailures:
         assert tile(path, tmp_path / "t", mpp_slide=0.5).tiles == 16
 
     def test_a_full_disk_keeps_what_is_finished(self, tmp_path, slide, monkeypatch):
-        from wsiseg.tilestore import writer
+        write = shard._write_all
+        room = [70]
 
-        write_shard = writer.write_shard
-        room = [3]
-
-        def filling(target, chunks, slots):
+        def filling(file, data):
             room[0] -= 1
             if room[0] < 0:
                 raise OSError(28, os.strerror(28))
-            write_shard(target, chunks, slots)
+            write(file, data)
 
         fresh = tree(tile(slide, tmp_path / "fresh").store)
-        monkeypatch.setattr(writer, "write_shard", filling)
+        monkeypatch.setattr(shard, "_write_all", filling)
         with pytest.raises(OutputError, match="No space left"):
             tile(slide, tmp_path / "t")
-        room[0] = 99
+        room[0] = 999
         progress = CountingProgress()
         assert tree(tile(slide, tmp_path / "t", progress=progress).store) == fresh
         assert progress.calls[0] == 64

@@ -129,7 +129,7 @@ class _Lookup:
         raise UnknownClassError(
             f"class mapping: {name!r} is mapped to {target!r}",
             expected=f"one of {', '.join(self._schema.names)}",
-            remedy=_near(target, self._schema.names),
+            remedy=_hint(target, self._schema.names) or None,
         )
 
 
@@ -158,10 +158,19 @@ def _unknown_error(
 
 
 def _near(name: str, candidates: Iterable[str]) -> str:
+    listed = list(candidates)
+    hint = _hint(name, listed)
+    advice = (
+        f"Give it a class with a mapping, as in {name}: {_example({plain(each): each for each in listed})}"
+    )
+    return f"{hint} {advice}" if hint else advice
+
+
+def _hint(name: str, candidates: Iterable[str]) -> str:
+    """A question that names what a name resembles; empty where it resembles nothing."""
     by_plain = {plain(candidate): candidate for candidate in candidates}
     near = difflib.get_close_matches(plain(name), by_plain, n=2, cutoff=0.5)
-    hint = f"Did you mean {' or '.join(repr(by_plain[match]) for match in near)}? " if near else ""
-    return f"{hint}Give it a class with a mapping, as in {name}: {_example(by_plain)}"
+    return f"Did you mean {' or '.join(repr(by_plain[match]) for match in near)}?" if near else ""
 
 
 def _example(by_plain: Mapping[str, str]) -> str:

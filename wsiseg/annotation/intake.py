@@ -33,6 +33,7 @@ class Intake:
         annotations: What was kept, in file order.
         seen: Objects met so far; the next one has this index.
         classes: Name and colour of each class object that was met, by its text.
+        alike: An annotation by the text that makes others like it, but for outline and id.
     """
 
     origin_l0: tuple[float, float] = (0.0, 0.0)
@@ -40,6 +41,7 @@ class Intake:
     annotations: list[Annotation] = field(default_factory=list)
     seen: int = 0
     classes: dict[str, tuple[str | None, tuple[int, int, int] | None]] = field(default_factory=dict)
+    alike: dict[bytes, Annotation] = field(default_factory=dict)
 
     def next_index(self) -> int:
         """The index of the object that is looked at now."""

@@ -93,6 +93,11 @@ class ImportReport:
         """Count an object that was left out."""
         self.dropped.append(Problem(index, reason))
 
+    @property
+    def problems(self) -> int:
+        """How many things were mended or left out."""
+        return len(self.repaired) + len(self.dropped)
+
     def summary(self) -> str:
         """One line: the counts, and each reason with the first objects it touched."""
         text = f"{self.kept} kept, {len(self.repaired)} repaired, {len(self.dropped)} dropped"

@@ -17,7 +17,7 @@ from shapely import Polygon
 from wsiseg.annotation.repair import MAX_COORDINATE
 
 _PLAIN = {"type", "coordinates"}
-_FEWEST = 4
+FEWEST = 4
 """Positions of the smallest ring, the first one repeated."""
 
 
@@ -31,14 +31,34 @@ def quick_outlines(features: Sequence[Any], origin_l0: tuple[float, float]) -> l
     Returns:
         As many as there are features.
     """
-    outlines: list[Polygon | None] = [None] * len(features)
     taken = [(i, rings) for i, feature in enumerate(features) if (rings := _plain_rings(feature))]
     points = _positions([ring for _, rings in taken for ring in rings])
     if points is None:
-        return outlines
+        return [None] * len(features)
     lengths = np.array([len(ring) for _, rings in taken for ring in rings])
-    owner = np.repeat(np.arange(len(taken)), [len(rings) for _, rings in taken])
-    good = np.ones(len(taken), dtype=bool)
+    owner = np.repeat([i for i, _ in taken], [len(rings) for _, rings in taken])
+    return build_outlines(points, lengths, owner, len(features), origin_l0)
+
+
+def build_outlines(
+    points: NDArray[np.float64],
+    lengths: NDArray[np.int64],
+    owner: NDArray[np.int64],
+    count: int,
+    origin_l0: tuple[float, float],
+) -> list[Polygon | None]:
+    """Polygons of many rings at once; None where one would not be valid, or has no rings.
+
+    Args:
+        points: Positions of all rings, one after the other, ``(n, 2)``.
+        lengths: Positions of each ring.
+        owner: The polygon of each ring, ascending; its first ring is the shell.
+        count: How many polygons there are.
+        origin_l0: Added to every coordinate.
+    """
+    outlines: list[Polygon | None] = [None] * count
+    good = np.zeros(count, dtype=bool)
+    good[owner] = True
     good[owner[~_sound(points, lengths)]] = False
     kept = good[owner]
     ring_of = np.repeat(np.arange(len(lengths)), lengths)
@@ -50,7 +70,7 @@ def quick_outlines(features: Sequence[Any], origin_l0: tuple[float, float]) -> l
     valid = shapely.is_valid(polygons)
     for place, polygon, whole in zip(np.flatnonzero(good).tolist(), polygons, valid.tolist(), strict=True):
         if whole:
-            outlines[taken[place][0]] = polygon
+            outlines[place] = polygon
     return outlines
 
 
@@ -62,7 +82,7 @@ def _plain_rings(feature: Any) -> list[Any] | None:
     rings = geometry["coordinates"]
     if not isinstance(rings, list) or not rings:
         return None
-    return rings if all(isinstance(ring, list) and len(ring) >= _FEWEST for ring in rings) else None
+    return rings if all(isinstance(ring, list) and len(ring) >= FEWEST for ring in rings) else None
 
 
 def _positions(rings: Sequence[list[Any]]) -> NDArray[np.float64] | None:

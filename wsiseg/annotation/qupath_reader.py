@@ -16,6 +16,7 @@ import numpy as np
 from shapely import Polygon
 
 from wsiseg.annotation.intake import Intake
+from wsiseg.annotation.line_outlines import LineFeature, parse_lines
 from wsiseg.annotation.model import ORIGIN_KEY, Annotation, ObjectKind, Polygonal
 from wsiseg.annotation.quick_outlines import quick_outlines
 from wsiseg.annotation.repair import ellipse_ring
@@ -43,6 +44,8 @@ _NOT_OBJECTS = {"tmacore": "a TMA core is no annotation", "root": "the root obje
 _KINDS: dict[str, ObjectKind] = {"detection": "detection", "cell": "detection", "tile": "detection"}
 _NAME_KEYS = ("group", "label", "class")
 _LONGEST_CLASS = 10_000
+_PLAIN_KEYS = {"type", "id", "properties"}
+_MOST_ALIKE = 256
 _BLOCK = 2048
 """Features looked at together."""
 
@@ -54,6 +57,51 @@ def read_geojson(roots: Iterable[Any], intake: Intake) -> None:
         outlines = quick_outlines([feature for feature, _ in block], intake.origin_l0)
         for (feature, parent), outline in zip(block, outlines, strict=True):
             _take(feature, parent, outline, intake)
+
+
+def read_geojson_lines(lines: Iterable[bytes], intake: Intake) -> None:
+    """The same for features of which each is one line.
+
+    Raises:
+        orjson.JSONDecodeError: A line is no JSON value.
+    """
+    rest = iter(lines)
+    while block := list(islice(rest, _BLOCK)):
+        for line in parse_lines(block, intake.origin_l0):
+            _take_line(line, intake)
+
+
+def _take_line(line: LineFeature, intake: Intake) -> None:
+    """Take a feature that was one line; most are like one before them but for outline and id."""
+    plain = line.outline is not None and line.value.keys() == _PLAIN_KEYS and line.value["type"] == "Feature"
+    like = intake.alike.get(line.tail) if plain else None
+    if like is None or line.outline is None:
+        faultless = _take_all(line, intake)
+        if plain and faultless and len(intake.alike) < _MOST_ALIKE:
+            intake.alike[line.tail] = intake.annotations[-1]
+        return
+    intake.next_index()
+    intake.keep(
+        Annotation(
+            polygon=line.outline,
+            class_name=like.class_name,
+            name=like.name,
+            id=_text(line.value["id"]),
+            measurements=like.measurements,
+            metadata=like.metadata,
+            color=like.color,
+            parent=like.parent,
+            kind=like.kind,
+        )
+    )
+
+
+def _take_all(line: LineFeature, intake: Intake) -> bool:
+    """Take a feature with its children, the careful way; whether it was one alone and without any problem."""
+    seen, problems = intake.seen, intake.report.problems
+    for feature, parent in _features(line.value, None):
+        _take(feature, parent, line.outline if feature is line.value else None, intake)
+    return intake.seen == seen + 1 and intake.report.problems == problems
 
 
 def _features(value: Any, parent: str | None) -> Iterator[tuple[Any, str | None]]:
@@ -110,7 +158,7 @@ def _take(feature: Any, parent: str | None, outline: Polygon | None, intake: Int
     if kind in _NOT_OBJECTS:
         intake.drop(index, _NOT_OBJECTS[kind])
         return
-    polygon = outline or _polygon(feature.get("geometry"), index, intake)
+    polygon = _polygon(feature.get("geometry"), index, intake) if outline is None else outline
     if polygon is None:
         return
     class_name, color = _class_of(properties, index, intake)

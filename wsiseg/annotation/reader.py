@@ -4,13 +4,15 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
+import orjson
+
 from wsiseg.annotation.asap_reader import Ungrouped, read_asap
 from wsiseg.annotation.dsa_reader import is_dsa, read_dsa
-from wsiseg.annotation.feature_lines import NotByLineError, features_by_line
+from wsiseg.annotation.feature_lines import NotByLineError, feature_lines
 from wsiseg.annotation.imagescope_reader import is_halo, microns_per_pixel, read_imagescope
 from wsiseg.annotation.intake import Intake
 from wsiseg.annotation.model import AnnotationFile, FileFormat
-from wsiseg.annotation.qupath_reader import ROOT_TYPES, read_geojson
+from wsiseg.annotation.qupath_reader import ROOT_TYPES, read_geojson, read_geojson_lines
 from wsiseg.annotation.source import Source, load, no_collection, parse_json, parse_xml
 from wsiseg.errors import AnnotationParseError
 
@@ -150,14 +152,14 @@ class _Reader:
 
     def _read_by_line(self, source: Source) -> AnnotationFile | None:
         """Read a collection that has one feature a line; None for any other file."""
-        features = features_by_line(source.data)
-        if features is None:
+        lines = feature_lines(source.data)
+        if lines is None:
             return None
         intake = Intake(self._origin_l0)
         try:
             with no_collection():
-                read_geojson(features, intake)
-        except NotByLineError:
+                read_geojson_lines(lines, intake)
+        except (NotByLineError, orjson.JSONDecodeError):
             return None
         return AnnotationFile(intake.annotations, "qupath", intake.report)
 

@@ -66,6 +66,9 @@ class OpenSlideBackend:
             if self._handle is spoilt:
                 self._handle = fresh or openslide.OpenSlide(self._path)
 
+    def forget(self) -> None:
+        """See ``Backend.forget``; nothing is kept here."""
+
     def close(self) -> None:
         """See ``Backend.close``."""
         self._handle.close()

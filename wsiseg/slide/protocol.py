@@ -79,6 +79,9 @@ class Backend(Protocol):
             RegionError: They cannot be decoded; other regions still can.
         """
 
+    def forget(self) -> None:
+        """Let go of pixels that were kept for reads nearby."""
+
     def close(self) -> None:
         """Let go of the file."""
 

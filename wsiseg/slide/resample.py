@@ -38,10 +38,18 @@ def area_average(
         return _average_blocks(image[top : top + size[1] * dy, left : left + size[0] * dx], dx, dy)
     rows = _weights(height, size[1], start[1], step_y)
     columns = _weights(width, size[0], start[0], step_x)
-    tall = rows @ image.reshape(height, -1).astype(np.float32)
-    sideways = np.ascontiguousarray(tall.reshape(size[1], width, 3).transpose(1, 0, 2)).reshape(width, -1)
-    result = (columns @ sideways).reshape(size[0], size[1], 3).transpose(1, 0, 2)
-    return np.ascontiguousarray((result + np.float32(0.5)).astype(np.uint8))
+    result = np.empty((size[1], size[0], 3), dtype=np.uint8)
+    # Floating-point copies take four times the room of the image, so a few rows are made at a time.
+    some = max(1, int(_PIXELS_AT_ONCE / (step_y * width)))
+    for top in range(0, size[1], some):
+        part = rows[top : top + some]
+        first, last = int(part.indices.min()), int(part.indices.max()) + 1
+        tall = part[:, first:last] @ image[first:last].reshape(last - first, -1).astype(np.float32)
+        count = tall.shape[0]
+        sideways = np.ascontiguousarray(tall.reshape(count, width, 3).transpose(1, 0, 2)).reshape(width, -1)
+        averaged = (columns @ sideways).reshape(size[0], count, 3).transpose(1, 0, 2)
+        result[top : top + count] = averaged + np.float32(0.5)
+    return result
 
 
 def over_white(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -105,3 +113,6 @@ def _weights(length: int, count: int, start: float, step: float) -> sparse.csr_a
     weights.sum_duplicates()
     weights.eliminate_zeros()
     return weights
+
+
+_PIXELS_AT_ONCE = 1 << 19

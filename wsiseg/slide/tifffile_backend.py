@@ -48,6 +48,9 @@ class TiffFileBackend:
         """See ``Backend.read``."""
         return np.ascontiguousarray(self._image[box_lv.slices()])
 
+    def forget(self) -> None:
+        """See ``Backend.forget``; nothing is kept here."""
+
     def close(self) -> None:
         """See ``Backend.close``."""
         self._image = self._image[:0]

@@ -60,6 +60,9 @@ class TiffSlideBackend:
             raise RegionError(str(err)) from err
         return as_rgb(np.asarray(pixels))
 
+    def forget(self) -> None:
+        """See ``Backend.forget``; nothing is kept here."""
+
     def close(self) -> None:
         """See ``Backend.close``."""
         with self._lock:

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from wsiseg.classes import ClassSchema
 from wsiseg.errors import StoreError, StoreFormatError, StoreIncompleteError
 from wsiseg.geometry import GridFrame, TileGrid
-from wsiseg.tilestore import jpeg  # noqa: F401 - tells zarr of the codec
 from wsiseg.tilestore.layout import ATTRIBUTES, FORMAT_VERSION, StoreHeader
 
 _REMAKE = "Make it again with `wsiseg tile`"

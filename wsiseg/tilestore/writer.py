@@ -14,7 +14,8 @@ is moved into its place. Nothing that is written depends on how often that took.
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -29,7 +30,7 @@ from wsiseg.classes import IGNORE_INDEX
 from wsiseg.files import PARTIAL_SUFFIX, as_output_error
 from wsiseg.tilestore.jpeg import JpegCodec
 from wsiseg.tilestore.layout import ATTRIBUTES, LZ4_LEVEL, ZSTD_LEVEL, StoreHeader, tiles_in_shard
-from wsiseg.tilestore.shard import encode_image, encode_label, write_shard
+from wsiseg.tilestore.shard import ShardWriter, encode_constant_label, encode_image, encode_label
 
 # What ``wsiseg.tilestore.shard`` writes, said in zarr's words.
 _IMAGES = BloscCodec(cname="lz4", clevel=LZ4_LEVEL, shuffle="noshuffle", typesize=1)
@@ -77,9 +78,15 @@ def encode_tile(
     return EncodedTile(
         readable=readable,
         image=None if image is None or not readable else encode_image(image, jpeg_quality),
-        label=encode_label(label) if label is not None and any(counts) else None,
+        label=None if label is None else _encode_label(label, counts),
         class_pixels=counts,
     )
+
+
+def _encode_label(label: NDArray[np.uint8], counts: tuple[int, ...]) -> bytes | None:
+    if label.size in counts:
+        return encode_constant_label(label.shape, counts.index(label.size))
+    return encode_label(label) if any(counts) else None
 
 
 def _count_classes(label: NDArray[np.uint8], classes: int) -> tuple[int, ...]:
@@ -88,9 +95,13 @@ def _count_classes(label: NDArray[np.uint8], classes: int) -> tuple[int, ...]:
     left = label.size
     for index in range(classes):
         # Most tiles hold few classes, so there is often nothing left to count.
-        counts.append(int(np.count_nonzero(label == index)) if left else 0)
+        counts.append(_count(label, index) if left else 0)
         left -= counts[-1]
     return tuple(counts)
+
+
+def _count(label: NDArray[np.uint8], index: int) -> int:
+    return int(np.count_nonzero(label == index) if index else label.size - np.count_nonzero(label))
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,25 +173,35 @@ class StoreWriter:
                 begin = shard * self._per_shard
                 yield shard, range(begin, min(begin + self._per_shard, len(self._plan)))
 
-    def write(self, shard: int, tiles: Sequence[EncodedTile]) -> None:
+    def write(self, shard: int, tiles: Iterable[EncodedTile]) -> None:
         """Write one shard and note it in the journal.
 
         Args:
             shard: As ``pending`` gave it.
-            tiles: Its tiles, all of them, in order.
+            tiles: Its tiles, all of them, in order; each is written as it comes.
 
         Raises:
             OutputError: The disk is full.
         """
-        with as_output_error(self._target):
-            if not self.has_images:
-                chunks = [tile.image for tile in tiles]
-                write_shard(self._store / f"images/c/{shard}/0/0/0", chunks, self._per_shard)
-            chunks = [tile.label for tile in tiles]
-            write_shard(self._store / f"labels/c/{shard}/0/0", chunks, self._per_shard)
-            line = _Line(shard, [tile.readable for tile in tiles], [list(t.class_pixels) for t in tiles])
-            with self._journal.open("a") as journal:
-                journal.write(line.dump())
+        line = _Line(shard, [], [])
+        paths = {"label": self._store / f"labels/c/{shard}/0/0"}
+        if not self.has_images:
+            paths["image"] = self._store / f"images/c/{shard}/0/0/0"
+        with ExitStack() as files:
+            writers = {
+                name: files.enter_context(ShardWriter(path, self._per_shard)) for name, path in paths.items()
+            }
+            for tile in tiles:
+                line.readable.append(tile.readable)
+                line.class_pixels.append(list(tile.class_pixels))
+                with as_output_error(self._target):
+                    for name, writer in writers.items():
+                        writer.add(getattr(tile, name))
+            with as_output_error(self._target):
+                for writer in writers.values():
+                    writer.finish()
+                with self._journal.open("a") as journal:
+                    journal.write(line.dump())
         self._finished[shard] = line
 
     def columns(self) -> dict[str, NDArray[Any]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from wsiseg.annotation import find_beside
 from wsiseg.errors import ConfigError
-from wsiseg.slide.opening import name_of
+from wsiseg.slide.opening import check_stems, name_of
+from wsiseg.tilestore import STORE_SUFFIX
 from wsiseg.tiling.job import TileJob
 
 
@@ -31,7 +32,7 @@ def make_jobs(
     Raises:
         ConfigError: Two slides of one stem, one file for several slides, no such file, a bad table.
     """
-    _check_stems(slides)
+    check_stems(slides, STORE_SUFFIX)
     for option, path in (("--annotations", annotations), ("--mask", mask)):
         if path is not None and not path.exists():
             raise ConfigError(f"{option}: no such file: {path}")
@@ -59,9 +60,17 @@ def read_mpp_table(path: Path) -> dict[str, float]:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
+            table = csv.DictReader(file)
+            columns = list(table.fieldnames or [])
+            rows = list(table)
     except (OSError, UnicodeDecodeError, csv.Error) as err:
         raise ConfigError(f"--mpp-csv {path} cannot be read: {err}") from err
+    if not {"slide", "mpp"} <= {*columns}:
+        raise ConfigError(
+            f"--mpp-csv {path}",
+            found=f"columns {','.join(columns) or 'none'}",
+            expected="columns slide,mpp",
+        )
     return {
         str(row.get("slide") or ""): _positive(row.get("mpp"), path, line) for line, row in enumerate(rows, 2)
     }
@@ -93,15 +102,3 @@ def _annotations_of(slide: str, annotations: Path | None) -> Path | None:
     if annotations is not None:
         return find_beside(annotations / name_of(slide)[0])
     return None if "://" in slide else find_beside(slide)
-
-
-def _check_stems(slides: Sequence[str]) -> None:
-    first: dict[str, str] = {}
-    for slide in slides:
-        stem = name_of(slide)[1]
-        if stem in first:
-            raise ConfigError(
-                f"{first[stem]} and {slide} would both become {stem}.zarr",
-                remedy="Tile them into different folders with --out, or rename one",
-            )
-        first[stem] = slide

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from wsiseg.annotation import Annotation, Classified
 from wsiseg.classes import IGNORE_INDEX, ClassSchema
 from wsiseg.geometry import Box, GridFrame
-from wsiseg.raster import Shape, ShapePainter
+from wsiseg.raster import Painter, RowPainter, Shape, ShapePainter
 
 LabelledBy = Literal["nothing", "regions", "slide", "tiles"]
 """What makes a pixel labelled: a region drawn around it, being on the slide, its tile holding an object."""
@@ -49,9 +50,15 @@ class Labeller:
     ) -> None:
         self.mode = mode
         self._frame = frame
-        self._objects = ShapePainter(_objects(classified, schema, frame))
-        self._ignored = ShapePainter(_shapes(classified.ignored, frame, 1))
-        self._regions = ShapePainter(_shapes(classified.regions, frame, 1))
+        self._objects: Painter = ShapePainter(_objects(classified, schema, frame))
+        self._ignored: Painter = ShapePainter(_shapes(classified.ignored, frame, 1))
+        self._regions: Painter = ShapePainter(_shapes(classified.regions, frame, 1))
+
+    def expect(self, boxes_gr: Sequence[Box]) -> None:
+        """Say which boxes will be asked for, row by row, so that a row is painted at once; none has to be."""
+        self._objects = RowPainter(self._objects, boxes_gr)
+        self._ignored = RowPainter(self._ignored, boxes_gr)
+        self._regions = RowPainter(self._regions, boxes_gr)
 
     def annotated(self, boxes_gr: Sequence[Box]) -> NDArray[np.bool_]:
         """Which boxes an object or a region reaches into, bool ``(n,)``."""
@@ -83,6 +90,51 @@ class Labeller:
         return labelled
 
 
+@dataclass(frozen=True)
+class Sketch:
+    """What is annotated, in the pixels of a small picture.
+
+    Attributes:
+        label: Label map of all that is large enough to have an outline there, uint8 ``(h, w)``; None where
+            nothing is labelled.
+        rows: Where the middles of smaller objects lie, int64 ``(n,)``.
+        columns: The same.
+        values: Their labels, uint8 ``(n,)``.
+    """
+
+    label: NDArray[np.uint8] | None
+    rows: NDArray[np.int64]
+    columns: NDArray[np.int64]
+    values: NDArray[np.uint8]
+
+
+def sketch(
+    classified: Classified, schema: ClassSchema, frame: GridFrame, mode: LabelledBy, box: Box
+) -> Sketch:
+    """Annotations for a picture of the slide: nuclei that measure a pixel or two are dots in it.
+
+    Args:
+        classified: The annotations, in level-0 coordinates.
+        schema: Gives indices and paint order.
+        frame: The frame of the picture.
+        mode: What makes a pixel labelled; dots elsewhere are left out.
+        box: The whole picture.
+    """
+    corners = shapely.bounds(_polygons([annotation for annotation, _ in classified.objects]))
+    corners = corners.reshape(-1, 4) / np.tile(frame.downsample, 2)
+    small = (corners[:, 2:] - corners[:, :2]).max(axis=1, initial=0) < _DOT_PX
+    large = [classified.objects[i] for i in np.flatnonzero(~small).tolist()]
+    label = Labeller(replace(classified, objects=large), schema, frame, mode).label(box)
+    middle = ((corners[small, :2] + corners[small, 2:]) / 2).astype(np.int64)
+    columns, rows = np.clip(middle, 0, np.array(box.size) - 1).T
+    indices = {name: schema.index(name) for name in schema.names}
+    values = np.array([indices[name] for _, name in classified.objects], dtype=np.uint8)[small]
+    # Where nothing large is labelled, a tile that holds nothing but dots may be.
+    hidden = label is None and mode != "tiles"
+    shown = ~np.full(len(rows), hidden) if label is None else label[rows, columns] != IGNORE_INDEX
+    return Sketch(label, rows[shown], columns[shown], values[shown])
+
+
 def count_classes(classified: Classified) -> dict[str, int]:
     """How many objects there are of each class, then regions and ignored areas, where there are any."""
     counts = dict(sorted(Counter(name for _, name in classified.objects).items()))
@@ -94,7 +146,8 @@ def _objects(classified: Classified, schema: ClassSchema, frame: GridFrame) -> l
     order = {name: place for place, name in enumerate((schema.names[0], *schema.paint_order()))}
     objects = sorted(classified.objects, key=lambda item: order[item[1]])
     polygons = _to_grid([annotation for annotation, _ in objects], frame)
-    return [(polygon, schema.index(name)) for polygon, (_, name) in zip(polygons, objects, strict=True)]
+    indices = {name: schema.index(name) for name in schema.names}
+    return [(polygon, indices[name]) for polygon, (_, name) in zip(polygons, objects, strict=True)]
 
 
 def _shapes(annotations: Sequence[Annotation], frame: GridFrame, value: int) -> list[Shape]:
@@ -102,6 +155,19 @@ def _shapes(annotations: Sequence[Annotation], frame: GridFrame, value: int) -> 
 
 
 def _to_grid(annotations: Sequence[Annotation], frame: GridFrame) -> NDArray[np.object_]:
-    outlines = np.array([annotation.polygon for annotation in annotations], dtype=object)
+    outlines = _polygons(annotations)
+    if frame.downsample == (1.0, 1.0):
+        return outlines
     moved: NDArray[np.object_] = shapely.transform(outlines, frame.points_to_gr)
     return moved
+
+
+def _polygons(annotations: Sequence[Annotation]) -> NDArray[np.object_]:
+    found: NDArray[np.object_] = np.fromiter(
+        (annotation.polygon for annotation in annotations), dtype=object, count=len(annotations)
+    )
+    return found
+
+
+_DOT_PX = 2.0
+"""Smaller objects have no outline in a picture."""

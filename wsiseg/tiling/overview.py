@@ -3,18 +3,20 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from wsiseg.files import atomic_path
 from wsiseg.geometry import Box, GridFrame
+from wsiseg.tiling.labelling import Sketch
 from wsiseg.tissuemap import Overview, TissueMap
 
 TISSUE_COLOR = (0, 110, 60)
 UNLABELLED_COLOR = (60, 110, 200)
 LABELLED_COLOR = (240, 120, 0)
 UNREADABLE_COLOR = (220, 0, 0)
+_TILE_COLORS = np.array([(0, 0, 0), UNLABELLED_COLOR, LABELLED_COLOR, UNREADABLE_COLOR], dtype=np.uint8)
 
 
 def draw_overview(
@@ -25,7 +27,7 @@ def draw_overview(
     *,
     labelled: NDArray[np.bool_],
     readable: NDArray[np.bool_],
-    label: NDArray[np.uint8] | None,
+    sketch: Sketch,
     palette: NDArray[np.uint8],
 ) -> NDArray[np.uint8]:
     """Draw the tissue's outline (green), the tiles taken, and the annotations in their classes' colours.
@@ -39,7 +41,7 @@ def draw_overview(
         boxes_gr: The tiles that were taken.
         labelled: bool ``(n,)``.
         readable: bool ``(n,)``.
-        label: Label map in the frame of the picture, uint8 ``(h, w)``; None where nothing is labelled.
+        sketch: What is annotated, in the frame of the picture.
         palette: Colours ``(256, 3)`` by label.
 
     Returns:
@@ -48,16 +50,11 @@ def draw_overview(
     drawn = overview.rgb.copy()
     outline_palette = np.array([TISSUE_COLOR, TISSUE_COLOR], dtype=np.uint8)
     _draw_borders(drawn, _fitted(tissue.mask, overview.box), outline_palette)
-    # Neighbours share an edge: the kind that matters more is drawn later and keeps it.
-    for color, chosen in (
-        (UNLABELLED_COLOR, readable & ~labelled),
-        (LABELLED_COLOR, readable & labelled),
-        (UNREADABLE_COLOR, ~readable),
-    ):
-        for i in np.flatnonzero(chosen):
-            _draw_box(drawn, _in_picture(boxes_gr[int(i)], frame, overview), color)
-    if label is not None:
-        _draw_borders(drawn, label, palette)
+    kinds = np.where(readable, np.where(labelled, 2, 1), 3)
+    _draw_boxes(drawn, [_in_picture(box, frame, overview) for box in boxes_gr], kinds)
+    if sketch.label is not None:
+        _draw_borders(drawn, sketch.label, palette)
+    drawn[sketch.rows, sketch.columns] = palette[sketch.values]
     return drawn
 
 
@@ -68,8 +65,12 @@ def save_png(rgb: NDArray[np.uint8], target: Path) -> None:
         OutputError: The folder cannot be written, or the disk is full.
     """
     with atomic_path(target) as partial:
-        # Level 1 makes a file a sixth larger in a quarter of the time.
-        Image.fromarray(rgb).save(partial, format="PNG", compress_level=1)
+        # A file a fifth larger than with the usual settings, in a tenth of the time.
+        partial.write_bytes(
+            imagecodecs.png_encode(
+                rgb, level=1, strategy=imagecodecs.PNG.STRATEGY.RLE, filter=imagecodecs.PNG.FILTER.SUB
+            )
+        )
 
 
 def _fitted(mask: NDArray[np.bool_], box: Box) -> NDArray[np.uint8]:
@@ -90,19 +91,22 @@ def _draw_borders(drawn: NDArray[np.uint8], label: NDArray[np.uint8], palette: N
         picture[1:][border] = color
 
 
-def _draw_box(drawn: NDArray[np.uint8], box: Box, color: tuple[int, int, int]) -> None:
-    """Colour the outermost pixels of a box."""
-    rows, columns = box.slices()
-    for edge in (rows.start, rows.stop - 1):
-        drawn[edge, columns] = color
-    for edge in (columns.start, columns.stop - 1):
-        drawn[rows, edge] = color
+def _draw_boxes(drawn: NDArray[np.uint8], boxes: Sequence[Box], kinds: NDArray[np.int64]) -> None:
+    """Colour the outermost pixels of boxes; kinds are rows of ``_TILE_COLORS``."""
+    edges = np.zeros(drawn.shape[:2], dtype=np.uint8)
+    # Neighbours share an edge: the kind that matters more is drawn later and keeps it.
+    for i in np.argsort(kinds, kind="stable").tolist():
+        rows, columns = boxes[i].slices()
+        edges[rows.start, columns] = edges[rows.stop - 1, columns] = kinds[i]
+        edges[rows, columns.start] = edges[rows, columns.stop - 1] = kinds[i]
+    shown = edges > 0
+    drawn[shown] = _TILE_COLORS[edges[shown]]
 
 
 def _in_picture(box: Box, frame: GridFrame, overview: Overview) -> Box:
     """The part of a tile that the picture shows, at least one pixel."""
-    factor = np.divide(frame.downsample, overview.downsample)
-    x0, y0, x1, y1 = np.rint(np.multiply((box.x0, box.y0, box.x1, box.y1), np.tile(factor, 2))).astype(int)
+    across, down = (own / seen for own, seen in zip(frame.downsample, overview.downsample, strict=True))
     width, height = overview.box.size
-    x0, y0 = min(int(x0), width - 1), min(int(y0), height - 1)
-    return Box(x0, y0, max(x0 + 1, min(int(x1), width)), max(y0 + 1, min(int(y1), height)))
+    x0, y0 = min(round(box.x0 * across), width - 1), min(round(box.y0 * down), height - 1)
+    x1, y1 = min(round(box.x1 * across), width), min(round(box.y1 * down), height)
+    return Box(x0, y0, max(x0 + 1, x1), max(y0 + 1, y1))

@@ -1,14 +1,16 @@
 """Reading, labelling and compressing tiles in threads, writing them shard by shard.
 
 Decoders and compressors release the interpreter's lock, so threads use every core. Workers run a few
-tiles ahead of the writer and no further: memory holds one compressed shard and those tiles, whatever
-the size of the slide.
+tiles ahead of the writer and no further, and each tile is written as it comes: memory holds those tiles,
+whatever the size of the slide.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -94,17 +96,25 @@ def fill_store(
     missing = sum(len(positions) for _, positions in shards)
     progress.start(plan.header.name, total=len(plan))
     progress.advance(len(plan) - missing)
-    tiles = in_order(make, (i for _, positions in shards for i in positions), workers)
-    for shard, positions in shards:
-        made = []
-        for _ in positions:
-            made.append(next(tiles))
-            progress.advance()
-        writer.write(shard, made)
+    # Closed before an error goes on its way: whoever catches it closes the slide, which nobody may read then.
+    with closing(in_order(make, (i for _, positions in shards for i in positions), workers)) as tiles:
+        for shard, positions in shards:
+            writer.write(shard, _noted(islice(tiles, len(positions)), progress))
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], workers: int) -> Iterator[Result]:
-    """Results of a function over items, computed in threads a few items ahead, in the items' order."""
+def _noted(tiles: Iterable[EncodedTile], progress: Progress) -> Iterator[EncodedTile]:
+    for tile in tiles:
+        progress.advance()
+        yield tile
+
+
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int
+) -> Generator[Result, None, None]:
+    """Results of a function over items, computed in threads a few items ahead, in the items' order.
+
+    When it has ended or was closed, no thread is at work any more.
+    """
     waiting: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="tile")
     try:

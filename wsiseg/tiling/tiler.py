@@ -14,7 +14,7 @@ from wsiseg.annotation import Classified, classify, read_annotations
 from wsiseg.classes import ClassSchema
 from wsiseg.config import Config
 from wsiseg.errors import OutputError, SlideError, SlideReadError, StoreError, WsisegError
-from wsiseg.geometry import GridFrame, TileGrid
+from wsiseg.geometry import Box, GridFrame, TileGrid
 from wsiseg.progress import Progress
 from wsiseg.slide import Slide
 from wsiseg.tilestore import (
@@ -29,7 +29,7 @@ from wsiseg.tilestore import (
 )
 from wsiseg.tiling.job import TileJob, TileOptions, TilingSummary
 from wsiseg.tiling.keys import content_key, digest_annotations, digest_mask, image_key, used_config
-from wsiseg.tiling.labelling import LabelledBy, Labeller, choose_mode, count_classes
+from wsiseg.tiling.labelling import LabelledBy, Labeller, Sketch, choose_mode, count_classes, sketch
 from wsiseg.tiling.overview import draw_overview, save_png
 from wsiseg.tiling.pipeline import TileMaker, fill_store
 from wsiseg.tissuemap import TissueMap, boxes_to_l0, look_at, map_tissue
@@ -88,6 +88,10 @@ class _Labels:
         """Label maps on the grid of a frame."""
         return Labeller(self.classified, self.schema, frame, self.mode)
 
+    def sketch(self, frame: GridFrame, box: Box) -> Sketch:
+        """What to draw into a picture of the slide."""
+        return sketch(self.classified, self.schema, frame, self.mode, box)
+
 
 class _Tiler:
     """The steps of ``tile_slide``; the store's lock is held."""
@@ -123,8 +127,8 @@ class _Tiler:
         overview = look_at(self._slide)
         tissue = map_tissue(self._slide, overview, self._config.tissue, self._job.mask)
         labeller = labels.on(self._frame)
-        plan = self._plan(tissue, labels, labeller)
-        boxes = [plan.header.grid[int(index)].read for index in plan.indices]
+        plan, boxes = self._plan(tissue, labels, labeller)
+        labeller.expect(boxes)
         same = before if before is not None and before.header.image_key == plan.header.image_key else None
         writer = StoreWriter.begin(self._target, plan, images_from=None if same is None else same.path)
         make = TileMaker(
@@ -145,7 +149,7 @@ class _Tiler:
             boxes,
             labelled=columns["labelled"],
             readable=columns["readable"],
-            label=labels.on(picture_frame).label(overview.box),
+            sketch=labels.sketch(picture_frame, overview.box),
             palette=self._config.schema_.palette,
         )
         save_png(picture, self._target.with_suffix(".tissue.png"))
@@ -203,7 +207,8 @@ class _Tiler:
         }
         return _Labels(schema, classified, mode, provenance)
 
-    def _plan(self, tissue: TissueMap, labels: _Labels, labeller: Labeller) -> StorePlan:
+    def _plan(self, tissue: TissueMap, labels: _Labels, labeller: Labeller) -> tuple[StorePlan, list[Box]]:
+        """Which tiles to take, and what each of them shows."""
         tiling = self._config.tiling
         grid = TileGrid(self._frame.size_gr, tiling.tile_px, tiling.overlap_px)
         boxes = [tile.read for tile in grid]
@@ -235,7 +240,7 @@ class _Tiler:
             provenance=self._provenance(tissue, labels),
             jpeg_quality=tiling.stored_jpeg_quality,
         )
-        return StorePlan(header, indices, shares[indices])
+        return StorePlan(header, indices, shares[indices]), [boxes[i] for i in indices.tolist()]
 
     def _provenance(self, tissue: TissueMap, labels: _Labels) -> dict[str, Any]:
         mask = self._job.mask
