@@ -64,7 +64,16 @@ def fork(target: Callable[[], object]) -> ForkProcess:
 
 def test_a_resumed_run_is_the_same_run_bit_for_bit(pools: Pools, tmp_path: Path) -> None:
     """Both phases, both optimisers, average, guards: the interruption leaves no trace."""
-    config = make_config(steps=10, validations=5, sampler={"batch_size": 2, "unlabelled_batch_size": 2})
+    one = {"name": "one", "share": 0.7}
+    two = {
+        "name": "two",
+        "share": 0.3,
+        "unlabelled": True,
+        "discriminator": "refresh",
+        "pseudo_labels": True,
+    }
+    sampler = {"batch_size": 2, "unlabelled_batch_size": 2}
+    config = make_config(steps=10, validations=5, phases=[one, two], sampler=sampler)
     whole = trainer(config, pools, tmp_path / "whole")
     whole.fit()
     for stop, name in ((3, "early"), (9, "late")):
