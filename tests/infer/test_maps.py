@@ -182,3 +182,27 @@ def test_two_predictors_give_the_bytes_of_one(slide_path, tmp_path):
         for name, predictors in (("one", read_colors), ("two", [read_colors, read_colors])):
             predict_slide(slide, predictors, MODEL, out=tmp_path / name)
     assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
+def test_what_a_kill_left_of_a_chunk_is_not_published(slide_path, tmp_path):
+    class Stop(Exception):
+        pass
+
+    calls = []
+
+    def stopping(images):
+        calls.append(1)
+        if len(calls) > 10:
+            raise Stop
+        return read_colors(images)
+
+    with pytest.raises(Stop):
+        predict(slide_path, tmp_path, predictor=stopping, keep=("probabilities",))
+    kept = work_path(tmp_path, "case 1") / "files" / "case 1.probabilities.zarr"
+    # As zarr names a chunk that it has not renamed yet.
+    torn = kept / "c" / "0" / "0" / "0.51e9b170b4534204b74e798b49bca59a.partial"
+    torn.parent.mkdir(parents=True, exist_ok=True)
+    torn.write_bytes(b"half a chunk")
+    predict(slide_path, tmp_path, keep=("probabilities",))
+    assert (tmp_path / kept.name / "zarr.json").is_file()
+    assert not list(tmp_path.rglob("*.partial"))
