@@ -17,7 +17,7 @@ def shared_data() -> Path:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Sums in a fixed order, and no quarrel about cores."""
     import torch

@@ -1,5 +1,8 @@
 """Work that is broken off, as by a power cut."""
 
+from collections.abc import Callable
+from typing import Any
+
 from wsiseg.progress import NullProgress
 
 
@@ -17,3 +20,17 @@ class InterruptAt(NullProgress):
         self.left -= units
         if self.left < 0:
             raise Interrupt
+
+
+def interrupt_after(calls: int, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that works so many times, then breaks off."""
+    left = calls
+
+    def counted(*arguments: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise Interrupt
+        return function(*arguments)
+
+    return counted

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from scipy import ndimage
-from skimage.filters import threshold_otsu
 
 from wsiseg import tissue
 from wsiseg.slide import Slide
@@ -247,13 +246,6 @@ def test_real_fields_are_all_tissue(shared_data: Path):
         with Slide.open(path) as slide:
             thumbnail, _ = slide.thumbnail()
         assert find_tissue(thumbnail, (0.25, 0.25)).mean() > 0.97, path.name
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_thresholds_are_otsus(seed):
-    rng = np.random.default_rng(seed)
-    values = np.concatenate([rng.normal(0, 1, 4000), rng.normal(3 + seed, 2, 1000)]).astype(np.float32)
-    assert tissue._otsu(values) == pytest.approx(float(threshold_otsu(values)), rel=1e-6)
 
 
 def test_pieces_much_longer_than_wide_and_grey_are_lines():

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedRandom
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from wsiseg.errors import OutputError
 
 PARTIAL_SUFFIX = ".partial"
 """Names that end so are unfinished; no command reads them."""
+
+_NO_SPACE = {28, 122, 30}  # ENOSPC, EDQUOT, EROFS
 
 
 @contextmanager
@@ -75,6 +78,22 @@ def as_output_error(target: Path) -> Iterator[None]:
         ) from err
 
 
+def scratch_file(folder: Path) -> BufferedRandom:
+    """An open file without a name, on the disk of ``folder``; it goes when it is closed or the process dies.
+
+    Raises:
+        OutputError: The folder cannot be written, or the disk is full.
+    """
+    with as_output_error(folder):
+        return tempfile.TemporaryFile(dir=folder)
+
+
+def discard_torn(folder: Path) -> None:
+    """Remove what a kill left of writing zarr chunks: zarr gives them another name until they are whole."""
+    for torn in folder.rglob(f"*{PARTIAL_SUFFIX}"):
+        torn.unlink()
+
+
 def write_json(target: Path, data: Any) -> None:
     """Write JSON for people: indented, UTF-8, keys in the order given."""
     with atomic_path(target) as partial:
@@ -89,6 +108,3 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
-
-
-_NO_SPACE = {28, 122, 30}  # ENOSPC, EDQUOT, EROFS

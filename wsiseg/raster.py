@@ -29,6 +29,11 @@ Shape = tuple[Polygon | MultiPolygon, int]
 Painter: TypeAlias = "ShapePainter | RowPainter"
 """What paints label maps box by box."""
 
+_LONG_RUN = 24
+_MOST_STRETCHES = 64
+_STRETCH_PX = 8192
+_KEPT_STRETCHES = 4
+
 
 class ShapePainter:
     """Paints a set of shapes into label maps, box by box.
@@ -235,9 +240,3 @@ def _scatter(
     """Write values, one for all or one a pixel, to the pixels of runs."""
     before = np.cumsum(length) - length
     pixels[np.arange(int(length.sum())) + np.repeat(begin - before, length)] = value
-
-
-_LONG_RUN = 24
-_MOST_STRETCHES = 64
-_STRETCH_PX = 8192
-_KEPT_STRETCHES = 4

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.filters import threshold_otsu
 
 FloatImage = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -144,7 +145,7 @@ def _shining(image: FloatImage, scale: _Scale) -> Mask:
     black = float(np.percentile(light, 5))
     noise = float(np.percentile(light, 25)) - black
     level = np.log1p(np.maximum(light - black, 0))
-    limit = np.clip(float(np.expm1(_otsu(level))), 4.0 + 2 * noise, 16.0)
+    limit = np.clip(float(np.expm1(threshold_otsu(level))), 4.0 + 2 * noise, 16.0)
     return scale.close(light > black + limit, _CLOSE_UM)
 
 
@@ -211,21 +212,8 @@ def _thresholds(score: FloatImage, density: FloatImage) -> tuple[float, float]:
     glass = score[(density.max(axis=0) < 0.03) & (score < _LOW[1])]
     noise = float(glass.mean() + 4 * glass.std()) if glass.size > 100 else 0.0
     low = float(np.clip(noise, *_LOW))
-    high = float(np.clip(_otsu(score), max(_HIGH[0], 1.6 * low), _HIGH[1]))
+    high = float(np.clip(threshold_otsu(score), max(_HIGH[0], 1.6 * low), _HIGH[1]))
     return low, high
-
-
-def _otsu(values: FloatImage) -> float:
-    """The threshold that parts values into two classes of least variance within (Otsu 1979, 256 bins)."""
-    if float(values.max()) - float(values.min()) < 1e-6:
-        return float(values.max())
-    counts, edges = np.histogram(values, 256)
-    centres = (edges[1:] + edges[:-1]) / 2
-    below, above = np.cumsum(counts), np.cumsum(counts[::-1])[::-1]
-    mean_below = np.cumsum(counts * centres) / below
-    mean_above = (np.cumsum((counts * centres)[::-1]) / above[::-1])[::-1]
-    between = below[:-1] * above[1:] * (mean_below[:-1] - mean_above[1:]) ** 2
-    return float(centres[np.argmax(between)])
 
 
 def _ink(density: FloatImage, smooth: FloatImage, scale: _Scale) -> Mask:

@@ -17,6 +17,8 @@ from wsiseg.model.discriminator import build_discriminator
 from wsiseg.model.segmentor import build_segmentor
 from wsiseg.tilestore import MaskStore
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def write_run(folder, **discriminator):
     """A run with random weights; with a discriminator where its settings are given."""
@@ -57,15 +59,6 @@ def slides(tmp_path_factory):
     return [
         paint_slide(folder / f"{name}.tiff", make_label(230, 190, seed)) for seed, name in enumerate("ab")
     ]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny networks gain nothing from more, and lose a lot on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def wsiseg(*arguments):

@@ -35,8 +35,8 @@ def done(tmp_path_factory: pytest.TempPathFactory, slide_path: Path) -> tuple[Pa
 
 
 @pytest.fixture
-def polygon_file() -> Iterator[PolygonFile]:
+def polygon_file(tmp_path: Path) -> Iterator[PolygonFile]:
     """Where outlines wait."""
-    file = PolygonFile()
+    file = PolygonFile(tmp_path)
     yield file
     file.close()

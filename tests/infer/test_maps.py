@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+from interruptions import Interrupt, interrupt_after
 from painted import MODEL, SIZE, contents, read_colors
 
 from wsiseg.annotation import check_qupath, find_beside, read_annotations
@@ -108,19 +109,8 @@ def test_maps_are_the_same_bytes_after_a_kill(slide_path, tmp_path):
     options = {"keep": ("probabilities", "confidence"), "confidence": True, "formats": ("ome-zarr", "qupath")}
     predict(slide_path, tmp_path / "whole", predictor=judged, **options)
 
-    class Stop(Exception):
-        pass
-
-    calls = []
-
-    def stopping(images):
-        calls.append(1)
-        if len(calls) > 12:
-            raise Stop
-        return judged(images)
-
-    with pytest.raises(Stop):
-        predict(slide_path, tmp_path / "cut", predictor=stopping, **options)
+    with pytest.raises(Interrupt):
+        predict(slide_path, tmp_path / "cut", predictor=interrupt_after(12, judged), **options)
     assert (work_path(tmp_path / "cut", "case 1") / "journal").stat().st_size > 0
     predict(slide_path, tmp_path / "cut", predictor=judged, **options)
     assert tree(tmp_path / "cut") == tree(tmp_path / "whole")
@@ -132,23 +122,13 @@ def test_moving_into_place_goes_on_where_it_stopped(slide_path, tmp_path, monkey
     predict(slide_path, tmp_path / "whole", **options)
     predict(slide_path, tmp_path / "cut", overlap_share=0.0, **options)
 
-    class Stop(Exception):
-        pass
-
     def refuse(images):
         raise AssertionError("nothing is left to predict")
 
     move = publish._replace
     for moves in (0, 1, 3):
-        done = []
-
-        def moving(source, target, most=moves, done=done):
-            if len(done) == most:
-                raise Stop
-            done.append(move(source, target))
-
-        monkeypatch.setattr(publish, "_replace", moving)
-        with pytest.raises(Stop):
+        monkeypatch.setattr(publish, "_replace", interrupt_after(moves, move))
+        with pytest.raises(Interrupt):
             predict(slide_path, tmp_path / "cut", predictor=read_colors if moves == 0 else refuse, **options)
     monkeypatch.setattr(publish, "_replace", move)
     result = predict(slide_path, tmp_path / "cut", predictor=refuse, **options)
@@ -185,19 +165,8 @@ def test_two_predictors_give_the_bytes_of_one(slide_path, tmp_path):
 
 
 def test_what_a_kill_left_of_a_chunk_is_not_published(slide_path, tmp_path):
-    class Stop(Exception):
-        pass
-
-    calls = []
-
-    def stopping(images):
-        calls.append(1)
-        if len(calls) > 10:
-            raise Stop
-        return read_colors(images)
-
-    with pytest.raises(Stop):
-        predict(slide_path, tmp_path, predictor=stopping, keep=("probabilities",))
+    with pytest.raises(Interrupt):
+        predict(slide_path, tmp_path, predictor=interrupt_after(10, read_colors), keep=("probabilities",))
     kept = work_path(tmp_path, "case 1") / "files" / "case 1.probabilities.zarr"
     # As zarr names a chunk that it has not renamed yet.
     torn = kept / "c" / "0" / "0" / "0.51e9b170b4534204b74e798b49bca59a.partial"

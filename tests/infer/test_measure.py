@@ -1,6 +1,8 @@
 """Measurements: exact sums, smooth perimeters."""
 
+import tempfile
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +34,7 @@ def test_means_are_those_of_the_pixels(store, seed, share, strip):
     store, values = store
     field = ndimage.uniform_filter(np.random.default_rng(seed).random(values.shape), 3)
     polygons = trace_mask(field < np.quantile(field, share))
-    with closing(PolygonFile()) as file, pytest.MonkeyPatch.context() as patch:
+    with closing(PolygonFile(Path(tempfile.gettempdir()))) as file, pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_STRIP_PIXELS", strip * 70)
         patch.setattr(module, "_BAND_PIXELS", 1)
         patch.setattr(module, "_STEP_ROWS", 2 * strip)

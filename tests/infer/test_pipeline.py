@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import shapely
 import tifffile
+from interruptions import Interrupt, interrupt_after
 from painted import COLORS, MODEL, SIZE, contents, paint_slide, read_colors
 from slides import damage_tile, write_slide
 
@@ -238,19 +239,8 @@ def test_killed_and_started_again_gives_the_same_bytes(slide_path, tmp_path, mom
 def test_a_journal_cut_short_is_read_up_to_there(slide_path, tmp_path):
     predict(slide_path, tmp_path / "whole")
 
-    class Stop(Exception):
-        pass
-
-    calls = []
-
-    def stopping(images):
-        calls.append(1)
-        if len(calls) > 10:
-            raise Stop
-        return read_colors(images)
-
-    with pytest.raises(Stop):
-        predict(slide_path, tmp_path / "cut", predictor=stopping)
+    with pytest.raises(Interrupt):
+        predict(slide_path, tmp_path / "cut", predictor=interrupt_after(10, read_colors))
     journal = work_path(tmp_path / "cut", "case 1") / "journal"
     journal.write_bytes(journal.read_bytes()[:-3])
     predict(slide_path, tmp_path / "cut")

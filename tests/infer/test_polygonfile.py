@@ -1,6 +1,8 @@
 """Polygons that wait on disk come back as they were, in any order asked for."""
 
+import tempfile
 from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -35,7 +37,7 @@ def test_come_back_to_the_vertex(polygon_file):
 @settings(max_examples=25, deadline=None)
 def test_batches_are_all_of_it(seed, size):
     polygons = some_polygons(seed)
-    with closing(PolygonFile()) as file, pytest.MonkeyPatch.context() as patch:
+    with closing(PolygonFile(Path(tempfile.gettempdir()))) as file, pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BATCH_BYTES", size)
         patch.setattr(module, "_WRITTEN_AT_ONCE", 3)
         outlines = file.append(polygons)
@@ -52,7 +54,7 @@ def test_batches_are_all_of_it(seed, size):
 def test_order_by_corner_is_that_of_tracing(seed):
     polygons = some_polygons(seed)
     shuffled = np.random.default_rng(seed).permutation(len(polygons))
-    with closing(PolygonFile()) as file:
+    with closing(PolygonFile(Path(tempfile.gettempdir()))) as file:
         ordered = file.append(polygons[shuffled]).by_corner().read()
     assert [p.wkb for p in ordered] == [p.wkb for p in polygons]
 

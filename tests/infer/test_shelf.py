@@ -29,8 +29,8 @@ def test_what_was_never_put_is_zero(tmp_path):
     shelf.close()
 
 
-def test_arrays_without_a_value_need_no_space():
-    shelf = Shelf((4, 0, 16))
+def test_arrays_without_a_value_need_no_space(tmp_path):
+    shelf = Shelf((4, 0, 16), tmp_path)
     shelf.put(0, np.zeros((4, 0, 16), np.float32))
     assert shelf.take(0).shape == (4, 0, 16)
     shelf.close()

@@ -1,7 +1,9 @@
 """Stitching: nothing is changed by cutting, and bands equal the same arithmetic on the whole slide."""
 
+import tempfile
 from contextlib import closing
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ def stitch(grid, predict, method, *, start=0, planes=PLANES):
     """The maps of the rows from the band of tile row ``start`` on: uint8 ``(C + 2, h, width)``."""
     maps = np.zeros((len(planes) + 2, grid.size_gr[1], grid.size_gr[0]), np.uint8)
     filled = np.zeros(grid.size_gr[::-1], int)
-    with closing(build_stitcher(method, grid, planes)) as stitcher:
+    with closing(build_stitcher(method, grid, planes, Path(tempfile.gettempdir()))) as stitcher:
         for row in range(stitcher.first_row(start), grid.rows):
             band = [part for tile in grid.row(row) for part in stitcher.add(tile, predict(tile))]
             assert all(one.box_gr.x1 == other.box_gr.x0 for one, other in pairwise(band))
@@ -164,12 +166,12 @@ def test_levels_go_to_the_lower_class():
 
 
 @pytest.mark.parametrize("method", ["keep", "window"])
-def test_what_is_held_does_not_depend_on_the_slide(method):
+def test_what_is_held_does_not_depend_on_the_slide(method, tmp_path):
     """Beyond a number or two for each row and column, all that is held belongs to the tile at hand."""
 
     def held(width, height):
         grid = TileGrid((width, height), 16, 4)
-        with closing(build_stitcher(method, grid, PLANES)) as stitcher:
+        with closing(build_stitcher(method, grid, PLANES, tmp_path)) as stitcher:
             for tile in grid.row(0)[:5]:
                 stitcher.add(tile, np.zeros((len(PLANES), 16, 16), np.float32))
             values = vars(stitcher).values()
@@ -180,10 +182,10 @@ def test_what_is_held_does_not_depend_on_the_slide(method):
     assert held(100, 100) == held(50_000, 100) == held(100, 50_000)
 
 
-def test_confidence_and_probabilities_only_where_they_are_wanted():
+def test_confidence_and_probabilities_only_where_they_are_wanted(tmp_path):
     grid = TileGrid((6, 4), 4, 2)
     for method in ("keep", "window"):
-        with closing(build_stitcher(method, grid, Planes(CLASSES))) as stitcher:
+        with closing(build_stitcher(method, grid, Planes(CLASSES), tmp_path)) as stitcher:
             parts = stitcher.add(grid[0], np.zeros((CLASSES, 4, 4), np.float32))
             parts += stitcher.add(grid[1], None)
         assert all(part.probabilities_KHW is None and part.confidence_HW is None for part in parts)

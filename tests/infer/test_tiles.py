@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from interruptions import Interrupt, interrupt_after
 
 from wsiseg.errors import SlideReadError
 from wsiseg.geometry import GridFrame, Resolution, TileGrid
@@ -127,12 +128,6 @@ def test_predictors_work_at_the_same_time():
 
 
 def test_what_a_predictor_throws_comes_out():
-    class Stop(Exception):
-        pass
-
-    def predictor(images):
-        raise Stop
-
     source = TileSource(Reader(), FRAME, GRID, np.ones(len(GRID), bool))
-    with pytest.raises(Stop):
-        list(predict_tiles(source, [predictor]))
+    with pytest.raises(Interrupt):
+        list(predict_tiles(source, [interrupt_after(0, np.zeros)]))

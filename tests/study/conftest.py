@@ -6,7 +6,7 @@ import pytest
 from trainstores import write_tiles
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _calm(one_thread: None) -> None:
     """Every test here runs on one thread."""
 

@@ -28,7 +28,7 @@ def test_an_interrupted_store_goes_on_and_ends_the_same(tmp_path, pixels, shards
     assert list(target.parent.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("damage", ["cut line", "half a shard", "no key"])
+@pytest.mark.parametrize("damage", ["cut line", "half a shard", "half a file of zarr", "no key"])
 def test_what_a_kill_can_leave_is_made_good(tmp_path, pixels, damage):
     plan = make_plan(make_header(), 150)
     whole = write_store(tmp_path / "x/a.zarr", plan, *pixels)
@@ -42,6 +42,9 @@ def test_what_a_kill_can_leave_is_made_good(tmp_path, pixels, damage):
         shard = partial / "store/images/c/2/0/0/0"
         shard.parent.mkdir(parents=True)
         shard.write_bytes(b"half")
+    elif damage == "half a file of zarr":
+        # As zarr names a file that it has not renamed yet.
+        (partial / "store/zarr.51e9b170b4534204b74e798b49bca59a.partial").write_bytes(b"half")
     else:
         (partial / "key").unlink()
         assert [shard for shard, _ in StoreWriter.begin(target, plan).pending()] == [0, 1, 2]

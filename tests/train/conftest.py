@@ -9,7 +9,7 @@ from wsiseg.train.data import Pools, make_pools
 from wsiseg.train.split import Split
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _calm(one_thread: None) -> None:
     """Every test here runs on one thread."""
 

@@ -22,6 +22,12 @@ DECIMALS = 3
 
 Holes = Literal["split", "group", "drop"]
 
+_HOLE_LOSS: dict[Holes, str] = {
+    "split": "holes (cut open: several pieces, same area)",
+    "group": f"holes (in groups <class>{HOLE_SUFFIX})",
+    "drop": "holes (filled)",
+}
+
 
 def write_asap(
     path: Path | str,
@@ -171,10 +177,3 @@ def xml_name(text: str) -> str:
 
 def _hex(color: tuple[int, int, int]) -> str:
     return "#{:02X}{:02X}{:02X}".format(*color)
-
-
-_HOLE_LOSS: dict[Holes, str] = {
-    "split": "holes (cut open: several pieces, same area)",
-    "group": f"holes (in groups <class>{HOLE_SUFFIX})",
-    "drop": "holes (filled)",
-}

@@ -45,6 +45,7 @@ _ID = re.compile(r"[0-9a-f]{24}")
 _MANY = 20_000
 
 Found = Iterator[tuple[str, str]]
+_SIZES = frozenset({"width", "height", "radius"})
 
 
 def check_dsa(path: Path | str) -> list[Problem]:
@@ -207,6 +208,3 @@ def _is_number(value: Any) -> bool:
     # Compared, not asked with isfinite: that raises on whole numbers beyond float64.
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     return plain and abs(value) <= sys.float_info.max
-
-
-_SIZES = frozenset({"width", "height", "radius"})

@@ -8,6 +8,11 @@ from wsiseg.annotation.model import Annotation
 from wsiseg.classes import ClassSchema, normalise
 from wsiseg.errors import UnknownClassError
 
+_MAPPED_REGION = "region"
+_MAPPED_IGNORE = "ignore"
+_CLASS = "class:"
+_SHOWN = 5
+
 
 @dataclass
 class Classified:
@@ -22,10 +27,6 @@ class Classified:
     objects: list[tuple[Annotation, str]] = field(default_factory=list)
     regions: list[Annotation] = field(default_factory=list)
     ignored: list[Annotation] = field(default_factory=list)
-
-
-_MAPPED_REGION = "region"
-_MAPPED_IGNORE = "ignore"
 
 
 def classify(
@@ -177,7 +178,3 @@ def _example(by_plain: Mapping[str, str]) -> str:
     """A class to show in an example: the first that is not the background."""
     names = list(by_plain.values())
     return names[1] if len(names) > 1 else names[0]
-
-
-_CLASS = "class:"
-_SHOWN = 5

@@ -48,6 +48,7 @@ _PLAIN_KEYS = {"type", "id", "properties"}
 _MOST_ALIKE = 256
 _BLOCK = 2048
 """Features looked at together."""
+_DEEPEST_CLASS = 16
 
 
 def read_geojson(roots: Iterable[Any], intake: Intake) -> None:
@@ -355,6 +356,3 @@ def _text(value: Any) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return None
     return str(value).strip() or None
-
-
-_DEEPEST_CLASS = 16

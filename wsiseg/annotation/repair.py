@@ -29,6 +29,9 @@ UNCLOSED = "ring is not closed"
 TOO_FEW = "fewer than three different points"
 NOT_FINITE = "coordinates are not plain finite numbers"
 
+_SNAP_ROUNDS = 4
+_WIDE_STEPS = 10
+
 
 class OutlineError(Exception):
     """Why an outline cannot be made into a polygon; never leaves the readers."""
@@ -194,7 +197,3 @@ def ellipse_ring(box: tuple[float, float, float, float], *, max_error: float = 0
     angles = np.linspace(0, 2 * np.pi, min(max(steps, 16), 2048), endpoint=False)
     centre = ((x0 + x1) / 2, (y0 + y1) / 2)
     return np.column_stack([centre[0] + radius_x * np.cos(angles), centre[1] + radius_y * np.sin(angles)])
-
-
-_SNAP_ROUNDS = 4
-_WIDE_STEPS = 10

@@ -25,6 +25,8 @@ NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://wsiseg/objects")
 UNCLASSIFIED_COLOR = (128, 128, 128)
 
 _MEMORY_PER_CLASS = 8 << 20
+_UUID_LENGTH = 36
+_BATCH = 512
 
 
 @dataclass
@@ -193,7 +195,3 @@ class ClassSpool:
         spool.seek(0)
         while block := spool.read(1 << 20):
             yield block
-
-
-_UUID_LENGTH = 36
-_BATCH = 512

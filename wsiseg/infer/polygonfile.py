@@ -1,7 +1,6 @@
 """Polygons that wait on disk until they are needed again: a slide has a hundred thousand of them."""
 
 import os
-import tempfile
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -12,11 +11,13 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from wsiseg.files import as_output_error
+from wsiseg.files import as_output_error, scratch_file
 from wsiseg.trace import Polygons
 
 _BATCH_BYTES = 2 << 20
 """Of polygons that are held at once, 16 for each vertex; as shapely objects they take about twice as much."""
+
+_WRITTEN_AT_ONCE = 4096
 
 
 class PolygonFile:
@@ -26,14 +27,13 @@ class PolygonFile:
     ring and vertex by vertex; the process itself holds eight bytes for each.
 
     Args:
-        folder: Where the file lies; None is the system's folder for such files.
+        folder: On whose disk the file takes its room.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or Path(tempfile.gettempdir())
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._ends = array("q", [0])
-        with as_output_error(self._folder):
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close
+        self._file = scratch_file(folder)
 
     def __len__(self) -> int:
         return len(self._ends) - 1
@@ -69,9 +69,6 @@ class PolygonFile:
     def close(self) -> None:
         """Drop everything."""
         self._file.close()
-
-
-_WRITTEN_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
+from torch.nn import functional
 
 from wsiseg.config import PredictConfig
 from wsiseg.errors import ConfigError
@@ -87,7 +87,9 @@ def _judge(model: TrainedModel) -> Callable[[Tensor, Tensor], Tensor]:
         verdict_N1hw = discriminator(image_N3TT, shown_NKTT).float().sigmoid()
         if verdict_N1hw.shape[-2:] == image_N3TT.shape[-2:]:
             return cast("Tensor", verdict_N1hw)
-        return F.interpolate(verdict_N1hw, image_N3TT.shape[-2:], mode="bilinear", align_corners=False)
+        return functional.interpolate(
+            verdict_N1hw, image_N3TT.shape[-2:], mode="bilinear", align_corners=False
+        )
 
     return judge
 

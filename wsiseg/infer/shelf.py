@@ -1,12 +1,11 @@
 """Arrays that wait on disk until they are needed again."""
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiseg.files import as_output_error
+from wsiseg.files import as_output_error, scratch_file
 
 
 class Shelf:
@@ -17,16 +16,15 @@ class Shelf:
 
     Args:
         shape: Of every array.
-        folder: Where the file lies; None is the system's folder for such files.
+        folder: On whose disk the file takes its room.
     """
 
-    def __init__(self, shape: tuple[int, ...], folder: Path | None = None) -> None:
+    def __init__(self, shape: tuple[int, ...], folder: Path) -> None:
         self._shape = shape
-        self._folder = folder or Path(tempfile.gettempdir())
+        self._folder = folder
         self._bytes = 4 * int(np.prod(shape))
         self._held: set[int] = set()
-        with as_output_error(self._folder):
-            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by close
+        self._file = scratch_file(folder)
 
     def put(self, number: int, array: NDArray[np.float32]) -> None:
         """Put an array down.

@@ -165,7 +165,7 @@ class WindowStitcher:
         folder: Where the sums wait.
     """
 
-    def __init__(self, grid: TileGrid, planes: Planes, folder: Path | None = None) -> None:
+    def __init__(self, grid: TileGrid, planes: Planes, folder: Path) -> None:
         self._grid, self._planes = grid, planes
         self._stride, self._side = grid.x_axis.stride, grid.tile_px
         self._overlap = self._side - self._stride
@@ -234,7 +234,7 @@ class WindowStitcher:
         return Box(left, start, min(left + self._stride, self._grid.size_gr[0]), stop)
 
 
-def build_stitcher(method: str, grid: TileGrid, planes: Planes, folder: Path | None = None) -> Stitcher:
+def build_stitcher(method: str, grid: TileGrid, planes: Planes, folder: Path) -> Stitcher:
     """The stitcher that a configuration names: ``keep`` or ``window``; see ``WindowStitcher``."""
     return KeepStitcher(planes) if method == "keep" else WindowStitcher(grid, planes, folder)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from wsiseg.files import PARTIAL_SUFFIX, as_output_error
+from wsiseg.files import as_output_error, discard_torn
 from wsiseg.infer.masks import Masks
 from wsiseg.infer.naming import RECORD_SUFFIX, Kept, kept_suffix
 from wsiseg.infer.stitcher import Planes
@@ -79,9 +79,7 @@ class WorkFolder:
     def _resume(cls, path: Path, work: Work) -> Self | None:
         if not _has_key(path, work.key):
             return None
-        # zarr writes a chunk under another name first; a kill in between leaves that behind.
-        for torn in path.rglob(f"*{PARTIAL_SUFFIX}"):
-            torn.unlink()
+        discard_torn(path)
         masks = Masks.open(path, work.size_gr, work.planes, work.kept(path))
         if masks is None:
             return None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
+from torch.nn import functional
 from torch.nn.utils.parametrizations import spectral_norm
 
 from wsiseg.config.training import DiscriminatorConfig
@@ -140,4 +140,4 @@ def _block(
 
 
 def _resize(x_NCHW: Tensor, like_NCHW: Tensor) -> Tensor:
-    return F.interpolate(x_NCHW, size=like_NCHW.shape[-2:], mode="bilinear", align_corners=False)
+    return functional.interpolate(x_NCHW, size=like_NCHW.shape[-2:], mode="bilinear", align_corners=False)

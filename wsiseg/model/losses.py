@@ -19,7 +19,7 @@ takes up, and puts "cannot tell" at ln 2 whatever the number of fakes.
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
+from torch.nn import functional
 
 from wsiseg.classes import IGNORE_INDEX
 
@@ -30,7 +30,7 @@ def cross_entropy(logits_NKHW: Tensor, label_NHW: Tensor, weight_K: Tensor | Non
     Dividing by the summed weights, not by a count, keeps the size of the loss when tiles are rare in a
     class or partly ignored.
     """
-    each_NHW = F.cross_entropy(
+    each_NHW = functional.cross_entropy(
         logits_NKHW.float(), label_NHW.long(), weight=weight_K, ignore_index=IGNORE_INDEX, reduction="none"
     )
     known_NHW = label_NHW != IGNORE_INDEX
@@ -61,7 +61,7 @@ def dice_loss(logits_NKHW: Tensor, label_NHW: Tensor) -> Tensor:
 
 def place_bce(logits_N1hw: Tensor, target_N1hw: Tensor, valid_N1hw: Tensor) -> Tensor:
     """Binary cross-entropy a place, ``-t log D - (1 - t) log(1 - D)``, averaged with weights ``valid``."""
-    each = F.binary_cross_entropy_with_logits(logits_N1hw.float(), target_N1hw, reduction="none")
+    each = functional.binary_cross_entropy_with_logits(logits_N1hw.float(), target_N1hw, reduction="none")
     return (each * valid_N1hw).sum() / valid_N1hw.sum().clamp_min(torch.finfo(torch.float32).tiny)
 
 
@@ -107,8 +107,8 @@ def to_places(target_N1HW: Tensor, known_N1HW: Tensor, places: tuple[int, int]) 
     """
     if tuple(target_N1HW.shape[-2:]) == tuple(places):
         return target_N1HW, known_N1HW
-    weight_N1hw = F.adaptive_avg_pool2d(known_N1HW, places)
-    total_N1hw = F.adaptive_avg_pool2d(target_N1HW * known_N1HW, places)
+    weight_N1hw = functional.adaptive_avg_pool2d(known_N1HW, places)
+    total_N1hw = functional.adaptive_avg_pool2d(target_N1HW * known_N1HW, places)
     return total_N1hw / weight_N1hw.clamp_min(1e-6), weight_N1hw
 
 

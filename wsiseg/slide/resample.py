@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+_PIXELS_AT_ONCE = 1 << 19
+
 
 def area_average(
     image: NDArray[np.uint8],
@@ -113,6 +115,3 @@ def _weights(length: int, count: int, start: float, step: float) -> sparse.csr_a
     weights.sum_duplicates()
     weights.eliminate_zeros()
     return weights
-
-
-_PIXELS_AT_ONCE = 1 << 19

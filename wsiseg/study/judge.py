@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
+from torch.nn import functional
 
 from wsiseg.model.discriminator import Discriminator
 from wsiseg.model.losses import known_pixels, likeliest, one_hot
@@ -127,7 +127,7 @@ def score_map(discriminator: Discriminator, image_NCHW: Tensor, planes_NKHW: Ten
         verdict_N1hw: Tensor = discriminator(image_NCHW, planes_NKHW).float().sigmoid()
     size = planes_NKHW.shape[-2:]
     if verdict_N1hw.shape[-2:] != size:
-        verdict_N1hw = F.interpolate(verdict_N1hw, size=size, mode="bilinear", align_corners=False)
+        verdict_N1hw = functional.interpolate(verdict_N1hw, size=size, mode="bilinear", align_corners=False)
     return verdict_N1hw[:, 0]
 
 

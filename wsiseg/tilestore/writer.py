@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec, ZstdCodec
 
 from wsiseg.classes import IGNORE_INDEX
-from wsiseg.files import PARTIAL_SUFFIX, as_output_error
+from wsiseg.files import PARTIAL_SUFFIX, as_output_error, discard_torn
 from wsiseg.tilestore.jpeg import JpegCodec
 from wsiseg.tilestore.layout import ATTRIBUTES, LZ4_LEVEL, ZSTD_LEVEL, StoreHeader, tiles_in_shard
 from wsiseg.tilestore.shard import ShardWriter, encode_constant_label, encode_image, encode_label
@@ -161,6 +161,7 @@ class StoreWriter:
                 _lay_out(partial / "store", plan, images_from)
                 (partial / "journal.jsonl").write_text("")
                 (partial / "key").write_text(key)
+            discard_torn(partial / "store")
             finished = _read_journal(partial / "journal.jsonl", len(plan.header.schema))
             # A last line that was cut short must not swallow the one written next.
             (partial / "journal.jsonl").write_text("".join(map(_Line.dump, finished.values())))

@@ -17,6 +17,9 @@ from wsiseg.raster import Painter, RowPainter, Shape, ShapePainter
 LabelledBy = Literal["nothing", "regions", "slide", "tiles"]
 """What makes a pixel labelled: a region drawn around it, being on the slide, its tile holding an object."""
 
+_DOT_PX = 2.0
+"""Smaller objects have no outline in a picture."""
+
 
 def choose_mode(classified: Classified, wanted: Literal["auto", "regions", "slide", "tiles"]) -> LabelledBy:
     """What ``auto`` means for these annotations: regions where there are any, else the whole slide.
@@ -167,7 +170,3 @@ def _polygons(annotations: Sequence[Annotation]) -> NDArray[np.object_]:
         (annotation.polygon for annotation in annotations), dtype=object, count=len(annotations)
     )
     return found
-
-
-_DOT_PX = 2.0
-"""Smaller objects have no outline in a picture."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
+from torch.nn import functional
 
 from wsiseg.config.training import AugmentConfig
 
@@ -78,12 +78,14 @@ def move(
         np.stack([_affine(config, rng) for rng in generators]), dtype=torch.float32, device=unit_NCHW.device
     )
     size = (unit_NCHW.shape[0], 1, *unit_NCHW.shape[-2:])
-    grid = F.affine_grid(theta_N23, list(size), align_corners=False)
-    moved_NCHW = F.grid_sample(unit_NCHW, grid, "bilinear", "reflection", align_corners=False)
+    grid = functional.affine_grid(theta_N23, list(size), align_corners=False)
+    moved_NCHW = functional.grid_sample(unit_NCHW, grid, "bilinear", "reflection", align_corners=False)
     moved_NCHW = moved_NCHW.contiguous(memory_format=torch.channels_last)
     if label_NHW is None:
         return moved_NCHW, None
-    planes = F.grid_sample(label_NHW.unsqueeze(1).float(), grid, "nearest", "reflection", align_corners=False)
+    planes = functional.grid_sample(
+        label_NHW.unsqueeze(1).float(), grid, "nearest", "reflection", align_corners=False
+    )
     return moved_NCHW, planes.squeeze(1).to(torch.uint8)
 
 
@@ -169,9 +171,9 @@ def _blur(image_CHW: Tensor, sigma: float) -> Tensor:
     at = torch.arange(-reach, reach + 1, dtype=image_CHW.dtype, device=image_CHW.device)
     kernel = torch.exp(-0.5 * (at / sigma) ** 2)
     kernel = kernel / kernel.sum()
-    padded = F.pad(image_CHW.unsqueeze(1), (reach, reach, reach, reach), mode="reflect")
-    across = F.conv2d(padded, kernel.view(1, 1, 1, -1))
-    return F.conv2d(across, kernel.view(1, 1, -1, 1)).squeeze(1)
+    padded = functional.pad(image_CHW.unsqueeze(1), (reach, reach, reach, reach), mode="reflect")
+    across = functional.conv2d(padded, kernel.view(1, 1, 1, -1))
+    return functional.conv2d(across, kernel.view(1, 1, -1, 1)).squeeze(1)
 
 
 def _add_noise(unit_NCHW: Tensor, config: AugmentConfig, generators: Sequence[np.random.Generator]) -> Tensor:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F  # noqa: N812 - the name that every torch program uses
+from torch.nn import functional
 
 from wsiseg.classes import IGNORE_INDEX
 from wsiseg.config.training import PseudoLabelConfig
@@ -81,4 +81,4 @@ def _quantile(values: Tensor, share: float) -> Tensor:
 
 def _to_pixels(scores_N1hw: Tensor, label_NHW: Tensor) -> Tensor:
     size = label_NHW.shape[-2:]
-    return F.interpolate(scores_N1hw, size=size, mode="bilinear", align_corners=False).squeeze(1)
+    return functional.interpolate(scores_N1hw, size=size, mode="bilinear", align_corners=False).squeeze(1)
