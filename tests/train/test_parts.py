@@ -136,6 +136,17 @@ def test_guards_roll_back_and_end_the_phase() -> None:
     assert (guards.best_iou, guards.best_step, guards.scale) == (0.7, 30, 0.125)
 
 
+def test_unlabelled_tiles_do_not_answer_for_a_fall_before_them() -> None:
+    """One small validation slide can look best after a few steps; labels alone then lost that again."""
+    guards = Guards(GuardConfig())
+    assert guards.see_validation(30, 0.76, None, unlabelled=False) == "continue"
+    assert guards.see_validation(90, 0.72, None, unlabelled=False) == "continue"
+    assert guards.see_validation(120, 0.71, None, unlabelled=True) == "continue"
+    assert (guards.best_iou, guards.best_step) == (0.72, 90)
+    assert guards.see_validation(150, 0.65, None, unlabelled=True) == "roll back"
+    assert "back to step 90 (0.720)" in guards.events[-1]
+
+
 def test_guards_warn_of_flattery() -> None:
     guards = Guards(GuardConfig(enabled=False))
     guards.see_validation(10, 0.6, 0.5, unlabelled=True)

@@ -229,6 +229,25 @@ def test_a_run_that_ends_in_a_rollback_shows_the_weights_it_kept(pools: Pools, t
     assert run.last_look.figures() == run.state.figures == best.info.figures
 
 
+def test_rolling_back_returns_to_where_labels_alone_had_come(pools: Pools, tmp_path: Path) -> None:
+    """Not to a better look long before: the checkpoint of that step is the supervised one."""
+    config = make_config(
+        steps=8,
+        validations=8,
+        phases=HARMFUL,
+        guards={"max_drop": 1.0},
+    )
+    run = trainer(config, pools, tmp_path)
+    run.fit()
+    (supervised,) = checkpoints(tmp_path, "supervised")
+    step = load_trained(supervised).info.step
+    run.state.guards.best_step = step
+    run._roll_back()
+    now = run.state.networks.ema.teacher.state_dict()
+    kept = load_trained(supervised).segmentor.state_dict()
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in now.items())
+
+
 def test_rolling_back_returns_to_the_best_weights(pools: Pools, tmp_path: Path) -> None:
     run = trainer(make_config(steps=4, validations=1), pools, tmp_path)
     run.fit()

@@ -28,9 +28,10 @@ class Guards:
     Attributes:
         scale: Factor on every adversarial weight, 1 unless backed off.
         d_loss: Running mean of L_D; None before the first.
-        best_iou: Best validation mean IoU so far; None without validation.
+        best_iou: Best validation mean IoU, anew from where unlabelled tiles come in; None without validation.
         best_step: When that was.
-        supervised_iou: Validation mean IoU at the end of the last phase without unlabelled tiles.
+        supervised_iou: Validation mean IoU when labels alone were last learnt from.
+        supervised_step: When that was.
         rollbacks: In this phase.
         events: What was done, in words.
     """
@@ -41,6 +42,7 @@ class Guards:
     best_iou: float | None = None
     best_step: int | None = None
     supervised_iou: float | None = None
+    supervised_step: int | None = None
     last_iou: float | None = None
     last_score: float | None = None
     rollbacks: int = 0
@@ -73,7 +75,10 @@ class Guards:
         self._warn_of_flattery(step, iou, score)
         self.last_iou, self.last_score = iou, score
         if not unlabelled:
-            self.supervised_iou = iou
+            self.supervised_iou, self.supervised_step = iou, step
+        elif self._best_is_from_before():
+            # Unlabelled tiles answer for what they change, not for a lucky look long before them.
+            self.best_iou, self.best_step = self.supervised_iou, self.supervised_step
         if self.best_iou is None or iou > self.best_iou:
             self.best_iou, self.best_step = iou, step
             return "continue"
@@ -91,6 +96,13 @@ class Guards:
     def enter_phase(self) -> None:
         """Forget the rollbacks of the phase before."""
         self.rollbacks = 0
+
+    def _best_is_from_before(self) -> bool:
+        return (
+            self.best_step is not None
+            and self.supervised_step is not None
+            and self.best_step < self.supervised_step
+        )
 
     def _warn_of_flattery(self, step: int, iou: float, score: float | None) -> None:
         if score is None or self.last_score is None or self.last_iou is None:

@@ -279,12 +279,14 @@ class Trainer:
         return shared
 
     def _roll_back(self) -> None:
-        """Take the weights of the best checkpoint, with fresh momentum; the step count goes on."""
-        best = checkpoints(self.folder, "best")
-        if best:
-            self.state.load_networks(best[-1])
-            self.state.guards.last_iou = self.state.guards.best_iou
-            self.state.figures = dict(read_info(best[-1]).figures)
+        """Take the weights of the guards' best look, with fresh momentum; the step count goes on."""
+        guards = self.state.guards
+        kept = [path for kind in ("best", "supervised") for path in checkpoints(self.folder, kind)]
+        infos = {path: read_info(path) for path in kept}
+        if best := next((path for path, info in infos.items() if info.step == guards.best_step), None):
+            self.state.load_networks(best)
+            guards.last_iou = guards.best_iou
+            self.state.figures = dict(infos[best].figures)
             self.state.optimiser = self._new_optimiser(self.state.networks, self.state.phase)
 
     def _settle(self, total: int) -> None:
