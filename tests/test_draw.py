@@ -1,9 +1,12 @@
 """Outlines on pictures."""
 
+from pathlib import Path
+
 import numpy as np
+from PIL import Image
 from shapely import Point, Polygon, box
 
-from wsiseg.draw import blend_colors, draw_outlines, draw_small_outlines
+from wsiseg.draw import blend_colors, draw_outlines, draw_small_outlines, save_png
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -69,3 +72,10 @@ def test_small_outlines_show_holes_and_stop_at_the_edge() -> None:
     assert not picture[5, 5].any()
     draw_small_outlines(picture, np.zeros(0, dtype=object), RED, width=1)
     assert not (picture == RED).all(axis=2).any()
+
+
+def test_a_picture_is_written_as_it_is(tmp_path: Path) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    save_png(tmp_path / "a.png", picture)
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.array_equal(np.asarray(image), picture)

@@ -1,16 +1,19 @@
-"""Outlines and fills drawn on pictures: arrays and polygons in, an array out.
+"""Outlines and fills drawn on pictures: arrays and polygons in, an array out; and the picture written.
 
 Everything here is in the frame of the picture: pixel [row, column] covers ``[column, column + 1) x
 [row, row + 1)``, the rule of every frame of the program (see ``wsiseg.geometry``).
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
+from wsiseg.files import atomic_path
 from wsiseg.geometry import Box
 from wsiseg.raster import ShapePainter
 
@@ -89,3 +92,18 @@ def blend_colors(
     mixed = (1 - opacity) * rgb[colored] + opacity * palette[label[colored]].astype(np.float64)
     blended[colored] = np.floor(mixed + 0.5).astype(np.uint8)
     return blended
+
+
+def save_png(target: Path, rgb: NDArray[np.uint8]) -> None:
+    """Write a picture: uint8 ``(h, w, 3)``.
+
+    Raises:
+        OutputError: The folder cannot be written, or the disk is full.
+    """
+    with atomic_path(target) as partial:
+        # A file a fifth larger than with the usual settings, in a tenth of the time.
+        partial.write_bytes(
+            imagecodecs.png_encode(
+                rgb, level=1, strategy=imagecodecs.PNG.STRATEGY.RLE, filter=imagecodecs.PNG.FILTER.SUB
+            )
+        )

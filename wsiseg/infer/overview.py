@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from wsiseg.classes import ClassSchema
-from wsiseg.draw import draw_small_outlines
+from wsiseg.draw import draw_small_outlines, save_png
 from wsiseg.infer.objects import ObjectTable
 
 _ROW_PX = 28
@@ -36,7 +36,7 @@ def write_overview(
             draw_small_outlines(picture, small, table.schema[name].color, _line_width(rgb.shape))
     labels = [f"{name.replace('_', ' ')} ({count})" for name, count in table.counts.items()]
     legend = draw_legend(picture.shape[1], table.schema, labels)
-    Image.fromarray(np.concatenate([picture, legend])).save(path, format="PNG", compress_level=6)
+    save_png(path, np.concatenate([picture, legend]))
 
 
 def draw_legend(width: int, schema: ClassSchema, labels: Sequence[str]) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from wsiseg import __version__
 from wsiseg.annotation import Classified, classify, read_annotations
 from wsiseg.classes import ClassSchema
 from wsiseg.config import Config
+from wsiseg.draw import save_png
 from wsiseg.errors import OutputError, SlideError, SlideReadError, StoreError, WsisegError
 from wsiseg.geometry import Box, GridFrame, TileGrid
 from wsiseg.progress import Progress
@@ -30,7 +31,7 @@ from wsiseg.tilestore import (
 from wsiseg.tiling.job import TileJob, TileOptions, TilingSummary
 from wsiseg.tiling.keys import content_key, digest_annotations, digest_mask, image_key, used_config
 from wsiseg.tiling.labelling import LabelledBy, Labeller, Sketch, choose_mode, count_classes, sketch
-from wsiseg.tiling.overview import draw_overview, save_png
+from wsiseg.tiling.overview import draw_overview
 from wsiseg.tiling.pipeline import TileMaker, fill_store
 from wsiseg.tissuemap import TissueMap, boxes_to_l0, look_at, map_tissue
 
@@ -152,7 +153,7 @@ class _Tiler:
             sketch=labels.sketch(picture_frame, overview.box),
             palette=self._config.schema_.palette,
         )
-        save_png(picture, self._target.with_suffix(".tissue.png"))
+        save_png(self._target.with_suffix(".tissue.png"), picture)
         writer.publish()
         return replace(_summary(TileStore.open(self._target)), labels_only=same is not None)
 
