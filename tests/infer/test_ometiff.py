@@ -11,7 +11,6 @@ from wsiseg.geometry import Box
 from wsiseg.infer.ometiff import TILE_PX, write_label_image
 from wsiseg.infer.pyramid import level_count
 from wsiseg.labelimage import LabelImage
-from wsiseg.progress import NullProgress
 from wsiseg.slide import Slide
 from wsiseg.tilestore import MaskStore
 
@@ -34,7 +33,6 @@ def image(tmp_path_factory, label):
             default_schema(),
             mpp=(0.5, 0.25),
             name="slide & <1>.svs",
-            progress=NullProgress(),
         )
     return folder / "a.ome.tiff"
 

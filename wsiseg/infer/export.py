@@ -7,6 +7,7 @@ from typing import Any
 
 from wsiseg.annotation import write_asap, write_dsa, write_imagescope, write_qupath
 from wsiseg.annotation.qupath_writer import zip_if_large
+from wsiseg.classes import ClassSchema
 from wsiseg.files import as_output_error, write_json
 from wsiseg.geometry import GridFrame
 from wsiseg.infer.naming import (
@@ -59,10 +60,28 @@ class Finished:
     record: dict[str, Any]
 
 
+def write_mask(folder: Path, slide: Slide, frame: GridFrame, label: MaskStore, schema: ClassSchema) -> None:
+    """Write the mask as OME-TIFF; it needs no outlines, so it can be made while they are traced.
+
+    Raises:
+        OutputError: The folder cannot be written, or the disk is full.
+    """
+    with as_output_error(folder):
+        write_label_image(
+            folder / f"{slide.stem}{MASK_SUFFIX}", label, schema, mpp=_mask_mpp(slide, frame), name=slide.name
+        )
+
+
+def _mask_mpp(slide: Slide, frame: GridFrame) -> tuple[float, float]:
+    """Micrometres that a mask pixel measures, (x, y)."""
+    resolution, downsample = slide.resolution, frame.downsample
+    return resolution.mpp_x * downsample[0], resolution.mpp_y * downsample[1]
+
+
 def write_all(folder: Path, finished: Finished, settings: Settings, progress: Progress) -> None:
     """Write all files of a prediction into a folder, the record last: with it, they are complete.
 
-    Maps that are kept lie there already.
+    The mask (``write_mask``) and the maps that are kept lie there already.
 
     Raises:
         OutputError: The folder cannot be written, or the disk is full.
@@ -80,23 +99,19 @@ def write_all(folder: Path, finished: Finished, settings: Settings, progress: Pr
 def _write_data(folder: Path, finished: Finished, settings: Settings, progress: Progress) -> list[str]:
     """All but picture and record; gives the names of all but the record."""
     stem, formats = finished.slide.stem, [name for name in SUFFIXES if name in settings.formats]
-    label, schema, slide_name = finished.label, finished.table.schema, finished.slide.name
-    resolution, downsample = finished.slide.resolution, finished.frame.downsample
-    mpp = (resolution.mpp_x * downsample[0], resolution.mpp_y * downsample[1])
     progress.start("writing files", len(formats) + 1)
     written = []
     for name in formats:
         path = folder / f"{stem}{SUFFIXES[name]}"
         if name == "ome-zarr":
-            write_label_zarr(path, label, schema, mpp=mpp, name=slide_name)
+            mpp = _mask_mpp(finished.slide, finished.frame)
+            write_label_zarr(path, finished.label, finished.table.schema, mpp=mpp, name=finished.slide.name)
         else:
             path = _write_annotations(path, name, finished)
         written.append(path.name)
         progress.advance()
     finished.table.write_csv(folder / f"{stem}{TABLE_SUFFIX}")
     progress.advance()
-    mask = folder / f"{stem}{MASK_SUFFIX}"
-    write_label_image(mask, label, schema, mpp=mpp, name=slide_name, progress=progress)
     written += [f"{stem}{kept_suffix(name)}" for name in settings.keep]
     return written + [f"{stem}{suffix}" for suffix in FIXED_SUFFIXES]
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from wsiseg import __version__
 from wsiseg.classes import ClassSchema
 from wsiseg.infer.pyramid import LabelPyramid, level_size
-from wsiseg.progress import Progress
 from wsiseg.tilestore import MaskStore
 
 TILE_PX = 512
@@ -31,7 +30,6 @@ def write_label_image(
     *,
     mpp: tuple[float, float],
     name: str,
-    progress: Progress,
 ) -> None:
     """Write a label mask; the same mask gives the same bytes.
 
@@ -41,11 +39,9 @@ def write_label_image(
         schema: Names and colours of the labels.
         mpp: Micrometres that a mask pixel measures, (x, y).
         name: Name of the image, that of the slide.
-        progress: Told of each tile.
     """
     pyramid = LabelPyramid(label, TILE_PX)
     levels = pyramid.levels
-    progress.start("writing the mask", sum(len(pyramid.boxes(level)) for level in range(levels)))
     options: dict[str, Any] = {
         "dtype": np.uint8,
         "tile": (TILE_PX, TILE_PX),
@@ -61,7 +57,7 @@ def write_label_image(
     with tifffile.TiffWriter(path, bigtiff=True) as writer:
         for level in range(levels):
             writer.write(
-                _padded(pyramid.tiles(level), progress),
+                _padded(pyramid.tiles(level)),
                 shape=level_size(label.size_gr, level)[::-1],
                 subifds=levels - 1 if level == 0 else None,
                 subfiletype=0 if level == 0 else 1,
@@ -120,10 +116,9 @@ def _color_map(schema: ClassSchema) -> NDArray[np.uint16]:
     return np.asarray(schema.palette.T.astype(np.uint16) * 257)
 
 
-def _padded(tiles: Iterator[NDArray[np.uint8]], progress: Progress) -> Iterator[NDArray[np.uint8]]:
+def _padded(tiles: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
     """Tiles of full size, filled up with background."""
     for part in tiles:
         tile = np.zeros((TILE_PX, TILE_PX), dtype=np.uint8)
         tile[: part.shape[0], : part.shape[1]] = part
-        progress.advance()
         yield tile

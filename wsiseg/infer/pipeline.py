@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from wsiseg import __version__
 from wsiseg.errors import SlideReadError
 from wsiseg.geometry import GridFrame, TileGrid
-from wsiseg.infer.export import Finished, write_all
+from wsiseg.infer.export import Finished, write_all, write_mask
 from wsiseg.infer.naming import work_path
 from wsiseg.infer.objects import ObjectTable, build_table, drop_outside
 from wsiseg.infer.outlines import simplify
@@ -125,8 +126,19 @@ class _Job:
         if wanted.any() and work.unreadable == wanted.sum():
             work.remove()
             raise SlideReadError(f"{self.slide.path}: none of its {work.unreadable} tiles can be read")
-        with closing(PolygonFile(work.path)) as file:
-            self._write(work, overview, wanted, self._outline(work, file))
+        with (
+            closing(PolygonFile(work.path)) as file,
+            ThreadPoolExecutor(1, thread_name_prefix="mask") as beside,
+        ):
+            # Compressing leaves the interpreter alone, and needs nothing but the label map.
+            mask = beside.submit(
+                write_mask, work.files, self.slide, self.frame, work.masks.label, self.model.schema
+            )
+            table = self._outline(work, file)
+            if not mask.done():
+                self.progress.start("writing the mask", None)
+            mask.result()
+            self._write(work, overview, wanted, table)
         return work.files
 
     def _write(
