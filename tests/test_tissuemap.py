@@ -53,6 +53,15 @@ def test_the_overview_shows_the_plane(slide):
     assert not overview.unreadable.any()
 
 
+@pytest.mark.parametrize(("max_side", "side"), [(800, 400), (400, 400), (399, 200), (150, 100), (90, 90)])
+def test_a_stored_level_of_half_the_size_is_taken_as_it_is(tmp_path, max_side, side):
+    rgb = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    path = write_slide(tmp_path / "a.tiff", rgb, levels=3)
+    with Slide.open(path) as slide:
+        assert [max(level.size) for level in slide.levels] == [400, 200, 100]
+        assert max(look_at(slide, max_side).rgb.shape) == side
+
+
 def test_what_cannot_be_read_counts_as_tissue(slide, monkeypatch):
     thumbnail = slide.thumbnail
 

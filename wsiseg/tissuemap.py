@@ -17,7 +17,7 @@ from wsiseg.raster import ShapePainter
 from wsiseg.slide import Slide
 from wsiseg.tissue import find_tissue
 
-_LEAST_SIDE, _MOST_SIDE = 1024, 2048
+_OVERVIEW_PX = 2048
 
 _ANY_TISSUE = 1e-6
 """Share of a box from which it holds tissue: any at all, but for rounding."""
@@ -90,15 +90,14 @@ def boxes_to_l0(boxes_gr: Sequence[Box], frame: GridFrame) -> NDArray[np.float64
     return scaled
 
 
-def look_at(slide: Slide, max_side: int | None = None) -> Overview:
-    """The overview of a slide; what cannot be read in it is left white and noted.
+def look_at(slide: Slide, max_side: int = _OVERVIEW_PX) -> Overview:
+    """The overview of a slide, no side above ``max_side`` pixels; what cannot be read is white, and noted.
 
-    Without ``max_side``, a stored level of 1024 to 2048 px is taken as it is: shrinking the level above to
-    2048 px would decode 16 times as much. Where there is none, it is 2048 px.
+    A stored level of at least half that size is taken as it is: shrinking the level above would decode
+    16 times as much.
     """
-    if max_side is None:
-        sides = [max(level.size) for level in slide.levels]
-        max_side = max((side for side in sides if _LEAST_SIDE <= side <= _MOST_SIDE), default=_MOST_SIDE)
+    sides = [max(level.size) for level in slide.levels]
+    max_side = max((side for side in sides if max_side <= 2 * side <= 2 * max_side), default=max_side)
     boxes_l0: list[Box] = []
     rgb, downsample = slide.thumbnail(max_side, unreadable=boxes_l0)
     unreadable = np.zeros(rgb.shape[:2], dtype=bool)

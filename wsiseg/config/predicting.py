@@ -39,4 +39,9 @@ class PredictConfig(Section):
     outside: Literal["keep", "drop"] = Field(
         "keep", description="Objects outside the class that should contain them"
     )
-    overview_px: int = Field(2048, ge=256, le=16384, description="Longer side of the overview picture")
+    overview_px: int = Field(
+        2048,
+        ge=256,
+        le=16384,
+        description="Longest side of the overview; a stored level of at least half is taken as it is",
+    )
