@@ -56,6 +56,23 @@ def test_train_beside_a_baseline(wsiseg: Command, tmp_path: Path) -> None:
     assert "labels alone" in page
 
 
+def test_how_to_go_on_is_said(wsiseg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiles(tmp_path / "tiles", "a")
+    write_tiles(tmp_path / "tiles", "b", seed=1)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wsiseg.train.loop.Trainer.advance", stop)
+        code, _, err = wsiseg("train", *TINY)
+    assert code != 0
+    assert "to go on from its last checkpoint: wsiseg train --resume" in " ".join(err.split())
+    code, _, err = wsiseg("train", *TINY)
+    assert code == 0, err
+    assert "runs/run-001 is unfinished; to go on with it: wsiseg train --resume" in " ".join(err.split())
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -168,13 +168,32 @@ def test_finished_is_skipped_until_something_changes(slide_path, tmp_path):
 
     again = predict(slide_path, tmp_path, predictor=refuse, workers=1)
     assert again.skipped
-    assert again.counts == first.counts
+    assert (again.counts, again.warnings) == (first.counts, first.warnings)
     assert not predict(slide_path, tmp_path, overlap_share=0.5).skipped
     assert predict(slide_path, tmp_path, overwrite=True).skipped is False
     assert contents(tmp_path) == before
     (tmp_path / "case 1.xml").unlink()
     assert not predict(slide_path, tmp_path).skipped
     assert contents(tmp_path) == before
+
+
+def test_the_prediction_of_another_slide_of_that_name_stays(slide_path, tmp_path, label):
+    (tmp_path / "other").mkdir()
+    other = paint_slide(tmp_path / "other" / slide_path.name, label[:, ::-1])
+    predict(slide_path, tmp_path / "out")
+    before = contents(tmp_path / "out")
+    with pytest.raises(OutputError, match=r"another slide named case 1.tiff.*--overwrite"):
+        predict(other, tmp_path / "out")
+    assert contents(tmp_path / "out") == before
+    assert not predict(other, tmp_path / "out", overwrite=True).skipped
+
+
+def test_a_skipped_slide_keeps_its_warnings(tmp_path):
+    path = paint_slide(tmp_path / "white.tiff", np.zeros((90, 80), np.uint8))
+    first = predict(path, tmp_path / "out", predictor=lambda images: read_colors(np.full_like(images, 255)))
+    again = predict(path, tmp_path / "out")
+    assert again.skipped
+    assert again.warnings == first.warnings
 
 
 KILLED = """

@@ -96,6 +96,9 @@ def test_latest_run_is_the_one_written_last(tmp_path: Path, config: Config) -> N
     os.utime(older / "checkpoint.json", ns=(1, 1))
     (tmp_path / "c").mkdir()
     assert newer.is_relative_to(latest_run(tmp_path))
+    finished = write(tmp_path / "d", config, "final")
+    os.utime(finished / "checkpoint.json", ns=(2, 2))
+    assert latest_run(tmp_path) == tmp_path / "d", "a run under way does not stand before a finished one"
 
 
 def test_a_state_that_would_execute_code_is_refused(tmp_path: Path, config: Config) -> None:

@@ -133,6 +133,13 @@ class TestLabels:
         assert not (summary.store / "labels" / "c").exists()
         assert "labelled_by" not in summary.counts()
 
+    def test_a_file_of_which_nothing_is_left_is_said(self, tmp_path, slide, caplog):
+        path = tmp_path / "a.geojson"
+        feature = '{"type": "Feature", "geometry": null, "properties": {}}'
+        path.write_text(f'{{"type": "FeatureCollection", "features": [{feature}]}}')
+        assert tile(slide, tmp_path / "t", annotations=path).labelled == 0
+        assert "nothing in it can be used: 0 kept, 0 repaired, 1 dropped" in caplog.text
+
     def test_summary_and_provenance_say_what_was_found(self, tmp_path, slide):
         path = annotate(
             tmp_path / "a.geojson", ("glomerulus", (10, 10, 90, 90)), ("Region 1", (0, 0, 128, 128))

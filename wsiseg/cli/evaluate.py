@@ -162,9 +162,10 @@ def _details(data: dict[str, Any]) -> list[str]:
             )
         if "count_per_container" in row:
             count = row["count_per_container"]
+            predicted = count["mean_true"] + count["mean_error"]
             lines.append(
                 f"{name}: {count['mean_true']:.1f} in each of {count['containers']} containers, "
-                f"predicted {count['mean_error']:+.1f}, off by {count['mean_absolute_error']:.1f} on average"
+                f"predicted {predicted:.1f}, off by {count['mean_absolute_error']:.1f} on average"
             )
     return lines
 

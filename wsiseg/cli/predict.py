@@ -99,9 +99,13 @@ def command(
     """
     from wsiseg.infer.batch import predict_batch
     from wsiseg.infer.request import Settings, read_run
-    from wsiseg.model.info import latest_run
+    from wsiseg.model.info import find_checkpoint, is_final, latest_run
 
     run = latest_run() if run is None else run
+    checkpoint = find_checkpoint(run)
+    if checkpoint != run and not is_final(checkpoint):
+        text = f"{run} is unfinished: {checkpoint.name} is used; wsiseg train --resume goes on with the run"
+        stderr.print(f"wsiseg: {text}", style="yellow", soft_wrap=True, markup=False)
     if confidence:
         overrides = (*overrides, "predict.confidence=true")
     card, config = read_run(run, overrides)

@@ -1,13 +1,14 @@
 """``wsiseg train``."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 
-from wsiseg.cli.console import print_outcomes, progress_bars, stdout
+from wsiseg.cli.console import print_outcomes, progress_bars, stderr, stdout
 from wsiseg.cli.options import PATH, device_option, workers_option
 from wsiseg.errors import ConfigError
 
@@ -68,7 +69,9 @@ def command(
     from wsiseg.report.run import write_run_report
     from wsiseg.train.run import begin_run, resume_run
 
-    with progress_bars() as progress:
+    if not resume and out is None:
+        _mention_unfinished()
+    with progress_bars() as progress, _saying_how_to_go_on(out):
         if resolved is None:
             result = resume_run(out, device=device, workers=workers, progress=progress)
         else:
@@ -92,6 +95,26 @@ def command(
         f"run: {result.folder}   next: wsiseg predict SLIDE --run {result.folder}",
     ):
         stdout.print(line, soft_wrap=True, markup=False)
+
+
+def _mention_unfinished() -> None:
+    from wsiseg.errors import CheckpointNotFoundError
+    from wsiseg.train.runfolder import newest_unfinished
+
+    with suppress(CheckpointNotFoundError):
+        text = f"{newest_unfinished()} is unfinished; to go on with it: wsiseg train --resume"
+        stderr.print(f"wsiseg: {text}", style="yellow", soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _saying_how_to_go_on(out: Path | None) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        where = "" if out is None else f" --out {out}"
+        text = f"stopped; to go on from its last checkpoint: wsiseg train --resume{where}"
+        stderr.print(f"wsiseg: {text}", style="yellow", soft_wrap=True, markup=False)
+        raise
 
 
 def _print_figures(figures: Mapping[str, Any]) -> None:

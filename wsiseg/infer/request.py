@@ -153,7 +153,7 @@ def finished_before(slide: Slide, model: ModelCard, out: Path, settings: Setting
     Raises:
         ConfigError: ``out`` is the slide's own folder.
         ResolutionError: The slide's resolution is unknown.
-        OutputError: A file is in the way that no prediction has written.
+        OutputError: A file is in the way that no prediction has written, or that of another slide.
     """
     _check_out(slide, out)
     frame = slide.frame(model.mpp)
@@ -163,13 +163,18 @@ def finished_before(slide: Slide, model: ModelCard, out: Path, settings: Setting
     if record is None:
         _refuse_strangers(slide, out, settings, set())
         return None
+    if record["slide"]["fingerprint"] != slide.fingerprint:
+        raise OutputError(
+            f"{out} holds the prediction of another slide named {record['slide']['name']}",
+            remedy="Give another folder with --out, or --overwrite",
+        )
     if record["key"] != content_key(slide, frame, model, settings):
         _refuse_strangers(slide, out, settings, {*own_files(record), f"{slide.stem}{RECORD_SUFFIX}"})
         return None
     files = tuple(out / name for name in record["files"])
     if not all(path.exists() for path in files):
         return None
-    return SlidePrediction(files, dict(record["counts"]), skipped=True)
+    return SlidePrediction(files, dict(record["counts"]), warnings=tuple(record["warnings"]), skipped=True)
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

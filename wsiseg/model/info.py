@@ -80,7 +80,7 @@ class CheckpointInfo:
 
 
 def latest_run(runs: Path = Path("runs")) -> Path:
-    """The run folder whose checkpoint was written last.
+    """The run folder that was finished last; where none is finished, the one whose checkpoint is newest.
 
     Raises:
         CheckpointNotFoundError: No run in ``runs`` has a checkpoint.
@@ -89,12 +89,18 @@ def latest_run(runs: Path = Path("runs")) -> Path:
     for run in sorted(runs.iterdir()) if runs.is_dir() else []:
         checkpoint = _preferred(run)
         if checkpoint is not None:
-            found.append(((checkpoint / INFO_FILE).stat().st_mtime_ns, run.name, run))
+            written = (checkpoint / INFO_FILE).stat().st_mtime_ns
+            found.append((is_final(checkpoint), written, run.name, run))
     if not found:
         raise CheckpointNotFoundError(
             f"no trained run in {runs}", remedy="Train one with wsiseg train, or name one with --run"
         )
     return max(found)[-1]
+
+
+def is_final(checkpoint: Path) -> bool:
+    """Whether a checkpoint of a run is its end, and not a step on the way."""
+    return checkpoint.name.startswith(f"{PREFERENCE[0]}-")
 
 
 def find_checkpoint(path: Path) -> Path:

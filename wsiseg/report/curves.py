@@ -43,7 +43,8 @@ def curves(table: Table) -> str:
     # The interval of two or three seeds can reach far outside of what a score can be.
     axes.set_ylim(max(low, 0.0), min(high, 1.0))
     axes.set_ylabel(f"{SCORES[table['score']]} on test slides")
-    axes.legend(fontsize="small", title=f"baseline: {table['baseline']}", title_fontsize="small")
+    if arms:
+        axes.legend(fontsize="small", title=f"baseline: {table['baseline']}", title_fontsize="small")
     return _uri(figure)
 
 

@@ -128,7 +128,8 @@ def _check_file(path: str) -> None:
             directory = _first_directory(head)
             size = file.seek(0, 2)
     except OSError as err:
-        raise SlideOpenError(f"cannot open {path}: {err.strerror}") from err
+        remedy = f"Name the slides in it, such as {path}/*.svs" if Path(path).is_dir() else None
+        raise SlideOpenError(f"cannot open {path}: {err.strerror}", remedy=remedy) from err
     if not head:
         raise SlideOpenError(f"cannot open {path}: the file is empty")
     if directory is not None and directory >= size:

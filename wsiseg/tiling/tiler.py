@@ -187,6 +187,8 @@ class _Tiler:
         if path is None:
             return _Labels(schema, Classified(), "nothing", None)
         file = read_annotations(path, origin_l0=self._slide.origin_qupath, strict=self._options.strict)
+        if not file.report.kept and file.report.dropped:
+            _log.warning("%s: nothing in it can be used: %s", path, file.report.summary())
         warning = file.mpp_warning(self._slide.resolution.mpp_x)
         if warning is not None:
             _log.warning("%s: %s", path, warning)
