@@ -17,6 +17,10 @@ PARTIAL_SUFFIX = ".partial"
 
 _NO_SPACE = {28, 122, 30}  # ENOSPC, EDQUOT, EROFS
 
+# It can only be read by setting it, for the whole process: once, before there are threads.
+_UMASK = os.umask(0)
+os.umask(_UMASK)
+
 
 @contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
@@ -34,7 +38,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         )
         os.close(handle)
         partial = Path(name)
-        partial.chmod(0o666 & ~_umask())
+        partial.chmod(0o666 & ~_UMASK)
         try:
             yield partial
             partial.replace(target)
@@ -48,7 +52,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     with as_output_error(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}{PARTIAL_SUFFIX}-"))
-        partial.chmod(0o777 & ~_umask())
+        partial.chmod(0o777 & ~_UMASK)
         try:
             yield partial
             if target.exists():
@@ -102,9 +106,3 @@ def write_json(target: Path, data: Any) -> None:
 
 def _full_suffix(path: Path) -> str:
     return "".join(path.suffixes[-2:])
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
