@@ -161,8 +161,9 @@ def _unknown_error(
 def _near(name: str, candidates: Iterable[str]) -> str:
     listed = list(candidates)
     hint = _hint(name, listed)
+    example = _example({plain(each): each for each in listed})
     advice = (
-        f"Give it a class with a mapping, as in {name}: {_example({plain(each): each for each in listed})}"
+        f"Give it a class with --set 'annotations.mapping={{{name}: {example}}}', or in the configuration"
     )
     return f"{hint} {advice}" if hint else advice
 
