@@ -93,7 +93,7 @@ def _unzip(data: bytes, name: str) -> Iterator[Source]:
                 total += len(content)
                 yield Source(f"{name}:{info.filename}", content)
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError) as err:
-        # RuntimeError is what zipfile raises for a password, NotImplementedError (its child) for a method.
+        # RuntimeError is what zipfile raises for a password, and a child of it for an unknown method.
         if isinstance(err, AnnotationParseError):
             raise
         raise AnnotationParseError(f"{name} is damaged or encrypted: {err}") from err

@@ -151,9 +151,9 @@ def choose_device(name: str = "auto") -> torch.device:
         device = torch.device(name)
         # There and back: torch also knows devices that only pretend to compute.
         torch.zeros(1, device=device).cpu()
-    # RuntimeError: no such name or number. AssertionError: a torch that was built without CUDA.
-    # NotImplementedError: a device without arithmetic, like "meta", or without a backend here.
-    except (RuntimeError, AssertionError, NotImplementedError) as err:
+    # RuntimeError: no such device, or one without arithmetic, like "meta", or without a backend here.
+    # AssertionError: a torch that was built without CUDA.
+    except (RuntimeError, AssertionError) as err:
         raise ConfigError(f"--device {name} cannot be used here: {str(err).splitlines()[0]}") from err
     return device
 

@@ -12,6 +12,7 @@ os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
 os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
 
 import segmentation_models_pytorch as smp
+import timm
 import torch
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
@@ -64,7 +65,8 @@ def build_segmentor(config: SegmentorConfig, classes: int, *, pretrained: bool =
         model: nn.Module = smp.create_model(
             config.architecture, encoder_weights="imagenet" if weights == "imagenet" else None, **arguments
         )
-    except (KeyError, ValueError, NotImplementedError, RuntimeError, TypeError, OSError) as err:
+    # What smp, timm and torch raise for names, strides and channels that do not fit, or for no network.
+    except (KeyError, ValueError, RuntimeError, TypeError, OSError) as err:
         raise _build_error(config, weights, err) from err
     if weights not in {"none", "imagenet", "auto"}:
         _load_encoder(model, Path(weights))
@@ -144,8 +146,6 @@ def _is_cached(encoder: str) -> bool:
 
 
 def _timm_repo(name: str) -> str | None:
-    import timm  # noqa: PLC0415 - only needed for encoders of timm
-
     configuration = (
         timm.models.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
     )
