@@ -1,6 +1,7 @@
 """The JSON of a cell, and when it is the one that is wanted."""
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from studycells import make_cell, make_study, matrices
 
 from wsiseg.config.study import arm_config, cell_config
 from wsiseg.errors import StoreFormatError
-from wsiseg.study.cells import Cell, CellKey, read_cell, write_cell
+from wsiseg.study.cells import Acquired, Cell, CellKey, read_cell, write_cell
 
 CELL = Cell("H", Fraction(1, 32), 3)
 STORES = {"a": "1", "b": "2"}
@@ -20,6 +21,9 @@ def key(**changes: Any) -> CellKey:
     settings = {"arms": {"A+": {}, "H": changes}} if changes else {}
     config = cell_config(arm_config(make_study(**settings), "H"), CELL.share, CELL.seed)
     return CellKey(config.train, STORES, ("b",))
+
+
+ACQUIRED = Acquired("entropy", Fraction(1, 4), key().train)
 
 
 @pytest.mark.parametrize(
@@ -84,11 +88,28 @@ def test_a_key_fits_itself_also_from_a_file() -> None:
         CellKey(key().train, {**STORES, "c": "3"}, ("b",)),
         CellKey(key().train, STORES, ("a",)),
         CellKey(key().train, STORES, ("b",), weights="5"),
+        CellKey(key().train, STORES, ("b",), acquired=ACQUIRED),
     ],
 )
 def test_whatever_decides_the_result_is_in_the_key(other: CellKey) -> None:
     assert not key().fits(other.to_json())
     assert not other.fits(key().to_json())
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Acquired("random", Fraction(1, 4), key().train),
+        Acquired("entropy", Fraction(1, 8), key().train),
+        Acquired("entropy", Fraction(1, 4), key(**{"train.augment.hed": 0.0}).train),
+        Acquired("entropy", Fraction(1, 4), key().train, weights="5"),
+    ],
+)
+def test_whatever_decides_further_labels_is_in_the_key(other: Acquired) -> None:
+    own = replace(key(), acquired=ACQUIRED)
+    assert own.fits(json.loads(json.dumps(own.to_json())))
+    assert not own.fits(replace(key(), acquired=other).to_json())
+    assert not own.fits({**own.to_json(), "acquired": 3})
 
 
 def test_another_version_does_not_fit() -> None:

@@ -15,6 +15,11 @@ from wsiseg.errors import ConfigError
 SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "studies").glob("*.yaml"))
 
 
+def acquire(**changes: Any) -> dict[str, Any]:
+    """Two arms, the second with more labels."""
+    return {"arms": {"A+": {}, "B": {"acquire": {"after": "A+", "by": "random", "add": "1/4", **changes}}}}
+
+
 def test_there_are_studies() -> None:
     assert {path.stem for path in SHIPPED} >= {"label-efficiency", "label-efficiency-small"}
 
@@ -95,6 +100,11 @@ def test_arms_share_no_settings_by_accident() -> None:
         ({"test_slides": [], "folds": {"one": ["b"], "two": ["b"]}}, "in one fold, once"),
         ({"test_slides": [], "folds": {"one": ["b"], "two": []}}, "folds.two names no slide"),
         ({"arm": {}}, "unknown key 'arm' (did you mean 'arms'"),
+        (acquire(after="Z"), "B.acquire.after: 'Z' is none of the arms A+"),
+        (acquire(after="B"), "B.acquire.after: 'B' is none of the arms A+"),
+        (acquire(by="luck"), "B.acquire.by: Input should be 'random', 'entropy' or 'discriminator'"),
+        (acquire(add=2), "2 is not above 0 and at most 1"),
+        (acquire(seed=2), "B.acquire.seed: Extra inputs are not permitted"),
     ],
 )
 def test_mistakes_are_named(settings: dict[str, Any], message: str) -> None:

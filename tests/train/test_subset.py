@@ -91,6 +91,27 @@ def test_hidden_labels_join_the_unlabelled_pool_and_validation_stays() -> None:
     assert part.slides == {"labelled": ["a"], "unlabelled": ["a", "c"], "validation": ["b"]}
 
 
+def test_named_tiles_keep_their_labels_besides() -> None:
+    stores = [fake_store("a", 8), fake_store("b", 8, seed=1), fake_store("c", 3, seed=2, labelled=False)]
+    split = Split((0, 2), (1,))
+    few = make_pools(stores, split, make_config(split={"labelled_share": 0.25}).train)
+    kept = {tuple(place) for place in few.labelled.places.tolist()}
+    for tiles in [(0, 3), (0, 1, 2, 3, 4, 5, 6, 7)]:
+        config = make_config(split={"labelled_share": 0.25, "also_labelled": {"a": tiles}})
+        more = make_pools(stores, split, config.train)
+        places = {tuple(place) for place in more.labelled.places.tolist()}
+        assert places == kept | {(0, tile) for tile in tiles}
+        assert len(more.labelled) + len(more.unlabelled) == 11
+
+
+@pytest.mark.parametrize("named", [{"a": (8,)}, {"b": (0,)}, {"c": (0,)}, {"d": (0,)}])
+def test_a_named_tile_that_cannot_be_learnt_from_is_refused(named: dict[str, tuple[int, ...]]) -> None:
+    stores = [fake_store("a", 8), fake_store("b", 8, seed=1), fake_store("c", 3, seed=2, labelled=False)]
+    config = make_config(split={"labelled_share": 0.5, "also_labelled": named})
+    with pytest.raises(ConfigError, match=r"train\.split\.also_labelled: found [abcd]: \d"):
+        make_pools(stores, Split((0, 2), (1,)), config.train)
+
+
 def test_a_share_that_cannot_show_every_class_is_refused() -> None:
     schema = ClassSchema(tuple(TissueClass(name, (n, 0, 0)) for n, name in enumerate(("bg", "one", "two"))))
     images, labels = make_tiles(4, 32)

@@ -6,7 +6,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from wsiseg.config.base import Section
 from wsiseg.config.root import Config
@@ -16,11 +24,22 @@ from wsiseg.errors import ConfigError
 STUDIES = "studies"
 """Folder of the shipped studies, beside the recipes."""
 
-FROM_THE_GRID = ("train.seed", "train.split.labelled_share", "train.split.labelled_seed")
+FROM_THE_GRID = (
+    "train.seed",
+    "train.split.labelled_share",
+    "train.split.labelled_seed",
+    "train.split.also_labelled",
+)
 """Keys that a study sets by itself, in each cell."""
 
 BASE = "base"
 """Key of an arm that begins with another base than the study's."""
+
+ACQUIRE = "acquire"
+"""Key of an arm that has more labels than its share, chosen by the model of another arm."""
+
+Criterion = Literal["random", "entropy", "discriminator"]
+"""What hidden tiles are ranked by: chance, the softmax being unsure, the discriminator finding it wrong."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*")
 
@@ -35,11 +54,30 @@ def _to_fraction(value: object) -> object:
         raise ValueError(f"{value!r} is no share; write it as 1/32, 0.25 or 1") from None
 
 
-Share = Annotated[Fraction, BeforeValidator(_to_fraction), PlainSerializer(str, return_type=str)]
+def _of_something(share: Fraction) -> Fraction:
+    if not 0 < share <= 1:
+        raise ValueError(f"{share} is not above 0 and at most 1")
+    return share
+
+
+Share = Annotated[
+    Fraction,
+    BeforeValidator(_to_fraction),
+    AfterValidator(_of_something),
+    PlainSerializer(str, return_type=str),
+]
 """Of the labels; exact, so that it can name a file."""
 
 Settings = dict[str, Any]
 """``section.key`` -> value, as with ``--set`` on the command line."""
+
+
+class AcquireConfig(Section):
+    """One round of active learning: what a model of ``after`` would have annotated next is labelled too."""
+
+    after: str = Field(description="The arm whose model, of the same share and seed, ranks the hidden tiles")
+    by: Criterion = Field(description="What it ranks them by")
+    add: Share = Field(description="How many are added, as a share of the labels")
 
 
 class StudyConfig(Section):
@@ -51,7 +89,8 @@ class StudyConfig(Section):
     )
     overrides: Settings = Field(default_factory=dict, description="Settings of every cell, over the base")
     arms: dict[str, Settings] = Field(
-        min_length=1, description="Name -> its settings, over the overrides; base: for another base"
+        min_length=1,
+        description="Name -> its settings, over the overrides; base: for another base, acquire: more labels",
     )
     baseline: str = Field(description="The arm that the others are compared with")
     shares: tuple[Share, ...] = Field(min_length=1, description="Of the labels, such as 1/32; 1 is all")
@@ -90,7 +129,7 @@ class StudyConfig(Section):
                 raise ValueError(f"{key} follows from shares and seeds; leave it out")
         for key in (key for inner in (settings[1:] or settings) for key in inner):
             # A whole section would silently take the place of the base's.
-            if "." not in key and key != BASE:
+            if "." not in key and key not in {BASE, ACQUIRE}:
                 raise ValueError(f"{key!r}: write settings as section.key: value")
         return value
 
@@ -101,18 +140,17 @@ class StudyConfig(Section):
             raise ValueError("an entry occurs twice")
         return tuple(sorted(value))
 
-    @field_validator("shares")
-    @classmethod
-    def _shares_of_something(cls, value: tuple[Fraction, ...]) -> tuple[Fraction, ...]:
-        for share in value:
-            if not 0 < share <= 1:
-                raise ValueError(f"{share} is not above 0 and at most 1")
-        return value
-
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
         if self.baseline not in self.arms:
             raise ValueError(f"baseline: {self.baseline!r} is not one of the arms {', '.join(self.arms)}")
+        plain = [arm for arm, settings in self.arms.items() if ACQUIRE not in settings]
+        for arm in self.arms:
+            wanted = self.acquired(arm)
+            if wanted is not None and wanted.after not in plain:
+                raise ValueError(
+                    f"{arm}.{ACQUIRE}.after: {wanted.after!r} is none of the arms {', '.join(plain)}"
+                )
         if bool(self.test_slides) == bool(self.folds):
             raise ValueError("name the test slides, either as test_slides or as folds")
         tested = [slide for slides in self.all_folds.values() for slide in slides]
@@ -121,6 +159,17 @@ class StudyConfig(Section):
         if empty := [name for name, slides in self.folds.items() if not slides]:
             raise ValueError(f"folds.{empty[0]} names no slide")
         return self
+
+    def acquired(self, arm: str) -> AcquireConfig | None:
+        """The labels that an arm has besides its share; None for most arms."""
+        settings = self.arms[arm].get(ACQUIRE)
+        if settings is None:
+            return None
+        try:
+            return AcquireConfig.model_validate(settings)
+        except ValidationError as err:
+            first = err.errors()[0]
+            raise ValueError(f"{arm}.{ACQUIRE}.{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
     @property
     def all_folds(self) -> dict[str, tuple[str, ...]]:
@@ -147,6 +196,7 @@ def arm_config(study: StudyConfig, arm: str) -> Config:
     """
     own = dict(study.arms[arm])
     base = Path(own.pop(BASE, study.base))
+    own.pop(ACQUIRE, None)
     data = copy.deepcopy(read_mapping(find_recipe(base) or base))
     for settings, where in ((study.overrides, "overrides"), (own, f"arm {arm}")):
         for key, value in settings.items():

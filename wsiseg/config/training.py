@@ -133,6 +133,10 @@ class SplitConfig(Section):
     labelled_seed: int = Field(
         0, ge=0, description="Which tiles those are; a smaller share lies in a larger one"
     )
+    also_labelled: dict[str, tuple[int, ...]] = Field(
+        default_factory=dict,
+        description="Tiles that keep their labels besides: name of a slide -> positions in its store",
+    )
 
 
 class AugmentConfig(Section):

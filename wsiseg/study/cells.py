@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import ValidationError
-
+from wsiseg.config import Config
+from wsiseg.config.study import Criterion, StudyConfig, cell_config
 from wsiseg.config.training import TrainConfig
 from wsiseg.errors import StoreFormatError
 from wsiseg.files import atomic_path
@@ -61,6 +61,41 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Acquired:
+    """Why an arm has more labels than its share.
+
+    Attributes:
+        by: What hidden tiles were ranked by.
+        add: How many were added, as a share of the labels.
+        train: The method whose model ranked them, with share and seed.
+        weights: Digest of the file that its encoder begins with, or None.
+    """
+
+    by: Criterion
+    add: Fraction
+    train: TrainConfig
+    weights: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        train = self.train.model_dump(mode="json")
+        return {"by": self.by, "add": str(self.add), "weights": self.weights, "train": train}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The same from plain data.
+
+        Raises:
+            ValueError: It is something else.
+        """
+        try:
+            train = TrainConfig.model_validate(data["train"])
+            return cls(data["by"], Fraction(data["add"]), train, data["weights"])
+        except (KeyError, TypeError) as err:
+            raise ValueError(str(err)) from err
+
+
+@dataclass(frozen=True)
 class CellKey:
     """Everything that decides the result of a cell.
 
@@ -69,12 +104,14 @@ class CellKey:
         stores: Name of a slide -> key of its tile store, of all slides that teach or examine.
         test_slides: Those that examine.
         weights: Digest of the file that the encoder begins with; None where it begins with none.
+        acquired: Where the labels beyond the share come from; None where there are none.
     """
 
     train: TrainConfig
     stores: Mapping[str, str]
     test_slides: tuple[str, ...]
     weights: str | None = None
+    acquired: Acquired | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, every default written out."""
@@ -83,6 +120,7 @@ class CellKey:
             "test_slides": list(self.test_slides),
             "stores": dict(sorted(self.stores.items())),
             "weights": self.weights,
+            "acquired": None if self.acquired is None else self.acquired.to_json(),
             "train": self.train.model_dump(mode="json"),
         }
 
@@ -96,9 +134,34 @@ class CellKey:
         if any(data.get(part) != own[part] for part in ("format", "test_slides", "stores", "weights")):
             return False
         try:
-            return TrainConfig.model_validate(data.get("train")) == TrainConfig.model_validate(own["train"])
-        except ValidationError:
+            return _method(data) == _method(own)
+        except ValueError:
             return False
+
+
+def _method(key: Mapping[str, Any]) -> tuple[TrainConfig, Acquired | None]:
+    """How a cell is trained, by its key as plain data."""
+    acquired = key.get("acquired")
+    found = None if acquired is None else Acquired.from_json(acquired)
+    return TrainConfig.model_validate(key.get("train")), found
+
+
+def acquired_key(
+    study: StudyConfig, arms: Mapping[str, Config], cell: Cell, weights: Mapping[str, str | None]
+) -> Acquired | None:
+    """What decides the labels that a cell has beyond its share.
+
+    Args:
+        study: The study.
+        arms: Its arms, configured.
+        cell: Which one.
+        weights: Of each arm, the digest of the file that its encoder begins with.
+    """
+    wanted = study.acquired(cell.arm)
+    if wanted is None:
+        return None
+    train = cell_config(arms[wanted.after], cell.share, cell.seed).train
+    return Acquired(wanted.by, wanted.add, train, weights[wanted.after])
 
 
 def share_name(share: Fraction) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from wsiseg.config.study import StudyConfig, arm_config, cell_config
 from wsiseg.errors import StoreFormatError
-from wsiseg.study.cells import CELLS, Cell, CellKey, read_cell
+from wsiseg.study.cells import CELLS, Cell, CellKey, acquired_key, read_cell
 
 Wanted = Callable[[Cell, Mapping[str, Any]], bool]
 """Whether a result, by its key, is the one that the study asks for."""
@@ -78,7 +78,10 @@ def by_config(study: StudyConfig) -> Wanted:
     def wanted(cell: Cell, key: Mapping[str, Any]) -> bool:
         train = cell_config(arms[cell.arm], cell.share, cell.seed).train
         tiles, weights = key.get("stores", {}), key.get("weights")
-        return CellKey(train, tiles, study.all_folds[cell.fold], weights).fits(key)
+        # Of the other arm too, the file need not be there.
+        others = {arm: (key.get("acquired") or {}).get("weights") for arm in study.arms}
+        acquired = acquired_key(study, arms, cell, others)
+        return CellKey(train, tiles, study.all_folds[cell.fold], weights, acquired).fits(key)
 
     return wanted
 

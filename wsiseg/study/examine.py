@@ -13,7 +13,7 @@ from wsiseg.classes import IGNORE_INDEX
 from wsiseg.model.checkpoint import TrainedModel
 from wsiseg.model.losses import likeliest
 from wsiseg.progress import Progress
-from wsiseg.study.judge import Judge, Seen
+from wsiseg.study.judge import Judge, Seen, learns_right
 from wsiseg.study.samples import Samples
 from wsiseg.study.slides import Blocks, kept_part, make_blocks
 from wsiseg.study.tallies import Calibration
@@ -94,7 +94,7 @@ def examine(
 def _judge(model: TrainedModel) -> Judge | None:
     if model.discriminator is None:
         return None
-    return Judge(model.discriminator, model.config.train.discriminator.fake_target == "correctness")
+    return Judge(model.discriminator, learns_right(model.config.train))
 
 
 def _batches(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from wsiseg.config.training import TrainConfig
 from wsiseg.model.discriminator import Discriminator
 from wsiseg.model.losses import known_pixels, likeliest, one_hot
 from wsiseg.study.tallies import Calibration, Ranking, found_first
@@ -40,9 +41,7 @@ class Seen:
     @property
     def entropy_NHW(self) -> Tensor:
         """Of the probabilities, 0 sure to 1 clueless."""
-        probabilities = self.probabilities_NKHW
-        entropy = -(probabilities * probabilities.clamp_min(1e-12).log()).sum(dim=1)
-        return (entropy / math.log(probabilities.shape[1])).clamp(0, 1)
+        return entropy_map(self.probabilities_NKHW)
 
 
 @dataclass
@@ -51,8 +50,7 @@ class Judge:
 
     Attributes:
         discriminator: In evaluation mode.
-        knows_right: Whether it learnt where the segmentor is right (targets ``correctness``); one that
-            learnt to tell annotations from predictions estimates nothing pixel by pixel.
+        knows_right: Whether it learnt where the segmentor is right.
     """
 
     discriminator: Discriminator
@@ -119,6 +117,20 @@ class Judge:
         self.by_entropy.add(entropy, right)
         maps = ((1 - verdict_NHW) * counted_NHW, entropy_NHW * counted_NHW, counted_NHW & ~seen.right_NHW)
         self.tiles.append(np.stack([part.double().sum(dim=(1, 2)).cpu().numpy() for part in maps]))
+
+
+def learns_right(train: TrainConfig) -> bool:
+    """Whether a method has a discriminator that learns where the segmentor is right.
+
+    One that learns to tell annotations from predictions estimates nothing pixel by pixel.
+    """
+    return train.is_adversarial and train.discriminator.fake_target == "correctness"
+
+
+def entropy_map(probabilities_NKHW: Tensor) -> Tensor:
+    """Entropy of the softmax, pixel by pixel, as a share of the greatest possible: 0-1, ``(N, H, W)``."""
+    entropy_NHW = -(probabilities_NKHW * probabilities_NKHW.clamp_min(1e-12).log()).sum(dim=1)
+    return (entropy_NHW / math.log(probabilities_NKHW.shape[1])).clamp(0, 1)
 
 
 def score_map(discriminator: Discriminator, image_NCHW: Tensor, planes_NKHW: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """A whole study: run what is missing, then rebuild the tables from the cells."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from wsiseg.report.study import write_study_report
 from wsiseg.study.cells import read_cell
 from wsiseg.study.collect import Results, by_config, collect
 from wsiseg.study.plan import all_cells, plan_tasks
-from wsiseg.study.spread import run_here, run_in_processes, run_on_cluster
+from wsiseg.study.spread import Ended, run_here, run_in_processes, run_on_cluster
 from wsiseg.study.tables import build_table
 from wsiseg.study.work import CellTask, Place
 from wsiseg.train.prepare import Device
@@ -136,12 +137,9 @@ def _finished_and_not(tasks: list[CellTask]) -> tuple[list[CellTask], list[CellT
 
 
 def _work(todo: list[CellTask], options: StudyOptions, progress: Progress, *, done: int) -> list[Outcome]:
-    if options.scheduler is not None and todo:
-        ended = run_on_cluster(todo, options.scheduler)
-    elif options.devices > 1 and len(todo) > 1:
-        ended = run_in_processes(todo, options.devices)
-    else:
-        ended = run_here(todo, progress)
+    # Cells whose tiles the models of others choose come after all of those.
+    waves = [[task for task in todo if (task.acquires is None) is first] for first in (True, False)]
+    ended = chain.from_iterable(_run_wave(wave, options, progress) for wave in waves if wave)
     progress.start("cells", done + len(todo))
     progress.advance(done)
     outcomes = []
@@ -156,3 +154,12 @@ def _work(todo: list[CellTask], options: StudyOptions, progress: Progress, *, do
         outcomes.append(outcome)
         progress.advance(1)
     return outcomes
+
+
+def _run_wave(tasks: list[CellTask], options: StudyOptions, progress: Progress) -> Iterator[Ended]:
+    """Cells that do not wait for one another."""
+    if options.scheduler is not None:
+        return run_on_cluster(tasks, options.scheduler)
+    if options.devices > 1 and len(tasks) > 1:
+        return run_in_processes(tasks, options.devices)
+    return run_here(tasks, progress)

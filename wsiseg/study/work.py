@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,13 @@ import torch
 
 from wsiseg import __version__
 from wsiseg.config import Config
-from wsiseg.errors import CheckpointError, TrainingDataError
+from wsiseg.config.study import Criterion
+from wsiseg.errors import CheckpointError, TrainingDataError, TrainingError
 from wsiseg.files import as_output_error, write_json
 from wsiseg.model.checkpoint import checkpoints, load_trained
 from wsiseg.outcome import REPORT_FILE
 from wsiseg.progress import NullProgress, Progress
+from wsiseg.study.acquire import propose
 from wsiseg.study.cells import Cell, CellKey, read_cell, write_cell
 from wsiseg.study.examine import examine
 from wsiseg.study.samples import Samples
@@ -29,6 +31,9 @@ from wsiseg.train.runfolder import is_finished
 
 RUNS = "runs"
 """Folder of unfinished, or kept, training runs in the folder of a study."""
+
+_PROPOSALS = "proposals"
+"""Part of a result: the tiles that its model chooses for other cells."""
 
 _TASK_FILE = "task.json"
 _TASK_VERSION = 1
@@ -52,6 +57,21 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Acquisition:
+    """Labels beyond the share of a cell.
+
+    Attributes:
+        by: What hidden tiles are ranked by.
+        count: How many tiles.
+        cell: The cell whose model ranks them; it is done before.
+    """
+
+    by: Criterion
+    count: int
+    cell: Cell
+
+
+@dataclass(frozen=True)
 class CellTask:
     """All that a cell needs, wherever it is run; every path is absolute.
 
@@ -62,6 +82,8 @@ class CellTask:
         teaching: Tile stores to learn from.
         testing: Tile stores to examine on.
         place: Where and how.
+        proposes: How many hidden tiles its model chooses for other cells.
+        acquires: Labels beyond its share; None for most cells.
     """
 
     cell: Cell
@@ -70,6 +92,8 @@ class CellTask:
     teaching: tuple[Path, ...]
     testing: tuple[Path, ...]
     place: Place
+    proposes: tuple[int, ...] = ()
+    acquires: Acquisition | None = None
 
     @property
     def folder(self) -> Path:
@@ -88,7 +112,10 @@ class CellTask:
             StoreFormatError: A result is there and damaged.
         """
         found = read_cell(self.result)
-        return found is not None and self.key.fits(found["key"])
+        if found is None or not self.key.fits(found["key"]):
+            return False
+        proposed: set[str] = set(found.get(_PROPOSALS, {}))
+        return proposed.issuperset(map(str, self.proposes))
 
 
 def run_cell(task: CellTask, progress: Progress | None = None) -> None:
@@ -105,10 +132,13 @@ def run_cell(task: CellTask, progress: Progress | None = None) -> None:
         if task.is_done():
             return
         begun = time.monotonic()
+        task = _with_acquired(task)
         run = _train(task, progress)
         figures = _examine(task, run, progress)
         made = _made(task.place.device, time.monotonic() - begun)
-        result = {**_head(task.cell), "made": made, "training": _training(run), **figures}
+        named = {slide: list(tiles) for slide, tiles in task.config.train.split.also_labelled.items()}
+        taught = {**_training(run), "also_labelled": named}
+        result = {**_head(task.cell), "made": made, "training": taught, **figures}
         write_cell(task.result, {**result, "key": task.key.to_json()})
         if not task.place.keep_runs:
             shutil.rmtree(task.folder, ignore_errors=True)
@@ -123,7 +153,34 @@ def _examine(task: CellTask, run: Path, progress: Progress) -> dict[str, Any]:
     stores = [TileStore.open(path) for path in task.testing]
     figures = examine(model, stores, progress=progress, samples=samples)
     samples.draw(model, task.cell.picture(task.place.out))
+    if task.proposes:
+        teaching = [TileStore.open(path) for path in task.teaching]
+        figures[_PROPOSALS] = propose(model, teaching, task.proposes, progress=progress)
     return figures
+
+
+def _with_acquired(task: CellTask) -> CellTask:
+    """The task with the tiles that another cell's model has chosen.
+
+    Raises:
+        TrainingError: That cell is not finished.
+    """
+    if task.acquires is None:
+        return task
+    wanted = task.acquires
+    first = read_cell(wanted.cell.file(task.place.out)) or {}
+    chosen = first.get(_PROPOSALS, {}).get(str(wanted.count), {}).get(wanted.by)
+    if chosen is None:
+        raise TrainingError(
+            f"{task.cell.name} waits for {wanted.cell.name}, whose model chooses tiles for it",
+            remedy="See why that one is not finished",
+        )
+    train = task.config.train
+    named = {slide: tuple(tiles) for slide, tiles in chosen.items()}
+    split = train.split.model_copy(update={"also_labelled": named})
+    return replace(
+        task, config=task.config.model_copy(update={"train": train.model_copy(update={"split": split})})
+    )
 
 
 def _train(task: CellTask, progress: Progress) -> Path:

@@ -3,7 +3,7 @@
 A batch is a pure function of the seed, the stream and its number: see ``wsiseg.train.sampler``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from wsiseg.config.training import TrainConfig
-from wsiseg.errors import TrainingDataError
+from wsiseg.errors import ConfigError, TrainingDataError
 from wsiseg.model.normalise import standardise, to_unit
 from wsiseg.tilestore import TileStore
 from wsiseg.train.augment import augment
@@ -238,11 +238,27 @@ def _hide_labels(labelled: Pool, unlabelled: Pool, config: TrainConfig) -> tuple
         seed=config.split.labelled_seed,
         min_pixels=config.sampler.min_class_pixels,
     )
+    kept = np.union1d(kept, _named_tiles(labelled, config.split.also_labelled))
     rest = np.concatenate([np.delete(labelled.places, kept, axis=0), unlabelled.places])
     rest = rest[np.lexsort((rest[:, 1], rest[:, 0]))]
     labelled = Pool(labelled.stores, labelled.places[kept])
     _refuse_unseen(labelled, "Raise train.split.labelled_share, or try another train.split.labelled_seed")
     return labelled, Pool(labelled.stores, rest)
+
+
+def _named_tiles(labelled: Pool, named: Mapping[str, Sequence[int]]) -> NDArray[np.int64]:
+    """Positions in the pool of tiles given by slide and position in its store.
+
+    Raises:
+        ConfigError: One of them is no labelled training tile.
+    """
+    position_of = {(labelled.stores[s].name, t): n for n, (s, t) in enumerate(labelled.places.tolist())}
+    wanted = [(name, tile) for name, tiles in named.items() for tile in tiles]
+    if odd := [f"{name}: {tile}" for name, tile in wanted if (name, tile) not in position_of]:
+        raise ConfigError(
+            "train.split.also_labelled", found=", ".join(odd), expected="labelled tiles of training slides"
+        )
+    return np.array([position_of[place] for place in wanted], dtype=np.int64)
 
 
 def _refuse_unseen(pool: Pool, remedy: str) -> None:
