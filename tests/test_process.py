@@ -51,6 +51,31 @@ def test_eight_threads_share_two_arenas() -> None:
     assert int(_run(COUNT_ARENAS.format(settled=True))) <= 2
 
 
+GIVE_BACK = """
+import resource
+from wsiseg.process import settle, give_back
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+settle()
+kept = [b"x" * (100_000 + i) for i in range(400)]
+last = b"x" * 100_000
+full = resident()
+del kept
+give_back()
+print(full - resident())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the heap is glibc's")
+def test_free_memory_goes_back_to_the_system() -> None:
+    assert int(_run(GIVE_BACK)) > 30_000_000
+    # Without it the same memory stays, or the test shows nothing.
+    assert int(_run(GIVE_BACK.replace("give_back()\n", "\n"))) < 20_000_000
+
+
 @pytest.mark.parametrize(("given", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
 def test_waiting_threads_sleep_unless_told_otherwise(given: dict[str, str], found: str) -> None:
     program = "import os, wsiseg.process as p; p.settle(); print(os.environ['OMP_WAIT_POLICY'])"

@@ -12,6 +12,17 @@ _MALLOPT = {
 """Parameters of glibc's ``mallopt``, by their numbers in its ``malloc.h``, and what we want of them."""
 
 
+def give_back() -> None:
+    """Hand memory that is free back to the system, where glibc would keep it for later.
+
+    Between a part of the work that needed much and one that threads do, which would take more beside it.
+    """
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
+
 def settle() -> None:
     """Keep memory flat and share processors; call it before threads start and before torch is imported.
 

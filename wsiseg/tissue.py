@@ -33,8 +33,11 @@ _LOW, _HIGH = (0.016, 0.05), (0.026, 0.10)
 """Ranges of the scores that are tissue if they touch it, and that are tissue by themselves."""
 _HALO = 0.12
 """What scores less than this share of its surroundings' best is the blur around them."""
+_ROWS_AT_ONCE = 64
 _LINE_UM = 200.0
 """Edges and fibres are narrower, biopsies wider."""
+_CLEAR = 0.03
+"""Optical density up to which a pixel may be glass."""
 _PLAIN_GREY = 0.2
 """Optical density up to which grey without colour or texture is taken for shadow."""
 _DEFAULT_GLASS = 244.0
@@ -64,7 +67,13 @@ def find_tissue(
     """
     image, shrink = _shrink(rgb, mpp)
     scale = _Scale(mpp[0] * shrink[0], mpp[1] * shrink[1])
-    mask = _shining(image, scale) if _is_dark(image) else _absorbing(image, scale)
+    if _is_dark(image):
+        mask = _shining(image, scale)
+    else:
+        evidence = _weigh(image, scale)
+        # The picture is the largest thing in memory, and nobody needs it any more.
+        del image
+        mask = _absorbing(evidence, scale)
     mask = _drop_small(mask, min_area_um2 / scale.pixel_um2)
     mask = ~_drop_small(~mask, max_hole_um2 / scale.pixel_um2, keep_cut=True)
     dx, dy = shrink
@@ -87,10 +96,15 @@ class _Scale:
     def pixel_um2(self) -> float:
         return self.x * self.y
 
-    def smooth(self, picture: FloatImage) -> FloatImage:
-        """Gaussian blur of the last two axes, by ``_SMOOTH_UM`` and at least half a pixel."""
+    def smooth(self, picture: FloatImage, output: FloatImage | None = None) -> FloatImage:
+        """Gaussian blur of the last two axes, by ``_SMOOTH_UM`` and at least half a pixel.
+
+        Args:
+            picture: ``(..., h, w)``.
+            output: Where to write it; may be the picture, as it goes line by line.
+        """
         sigma = (max(0.5, _SMOOTH_UM / self.y), max(0.5, _SMOOTH_UM / self.x))
-        blurred: FloatImage = ndimage.gaussian_filter(picture, sigma, axes=(-2, -1))
+        blurred: FloatImage = ndimage.gaussian_filter(picture, sigma, output=output, axes=(-2, -1))
         return blurred
 
     def dilate(self, mask: Mask, um: float) -> Mask:
@@ -149,18 +163,46 @@ def _shining(image: FloatImage, scale: _Scale) -> Mask:
     return scale.close(light > black + limit, _CLOSE_UM)
 
 
-def _absorbing(image: FloatImage, scale: _Scale) -> Mask:
-    """Tissue in transmitted light."""
+@dataclass(frozen=True)
+class _Evidence:
+    """What speaks for tissue in transmitted light; pictures are ``(h, w)``.
+
+    Attributes:
+        score: How much like tissue each pixel is; 0 on ink.
+        low: Score from which a pixel is tissue if it touches tissue.
+        high: Score from which it is tissue by itself.
+        colour: Range of the optical densities of the three channels.
+        ink: Strokes of a marker.
+    """
+
+    score: FloatImage
+    low: float
+    high: float
+    colour: FloatImage
+    ink: Mask
+
+
+def _weigh(image: FloatImage, scale: _Scale) -> _Evidence:
+    """The evidence of an image, which is written over."""
     density = _optical_density(image, _glass(image))
-    smooth = scale.smooth(density)
-    score = _score(density, smooth, scale)
-    low, high = _thresholds(score, density)
-    ink = _ink(density, smooth, scale)
+    roughness = _local_std(density.mean(axis=0))
+    colour = density.max(axis=0) - density.min(axis=0)
+    clear = density.max(axis=0) < _CLEAR
+    # In place, as the density of the image before: pictures of three channels are what the memory goes into.
+    smooth = scale.smooth(density, output=density)
+    score = _score(smooth, roughness, scale)
+    low, high = _thresholds(score, clear)
+    ink = _ink(smooth, roughness, scale)
     score[ink] = 0
-    around = ndimage.maximum_filter(score, 7)
-    mask = _connected_to(score > np.maximum(low, _HALO * around), score > high)
-    mask = scale.close(mask, _CLOSE_UM) & ~ink
-    return _drop_lines(scale.open(mask, _SMOOTH_UM), density, scale)
+    return _Evidence(score, low, high, colour, ink)
+
+
+def _absorbing(found: _Evidence, scale: _Scale) -> Mask:
+    """Tissue in transmitted light."""
+    limit = np.maximum(found.low, _HALO * ndimage.maximum_filter(found.score, 7))
+    mask = _connected_to(found.score > limit, found.score > found.high)
+    mask = scale.close(mask, _CLOSE_UM) & ~found.ink
+    return _drop_lines(scale.open(mask, _SMOOTH_UM), found.colour, scale)
 
 
 def _glass(image: FloatImage) -> FloatImage:
@@ -170,14 +212,14 @@ def _glass(image: FloatImage) -> FloatImage:
     """
     default = np.full(3, _DEFAULT_GLASS, dtype=np.float32)
     grey = image.mean(axis=0)
-    chroma = image.max(axis=0) - image.min(axis=0)
-    candidate = (_local_std(grey, 7) < 1.5) & (chroma < 24) & (grey > 130)
+    candidate = (_local_std(grey, 7) < 1.5) & (grey > 130)
+    candidate &= image.max(axis=0) - image.min(axis=0) < 24
     scanned = candidate & (grey < 254.5)
     if scanned.mean() > 0.01:
         candidate = scanned
     if candidate.mean() < 0.01:
         return default
-    counts = np.bincount(grey[candidate].astype(np.int64), minlength=256)
+    counts = np.bincount(grey[candidate].astype(np.uint8), minlength=256)
     smooth = np.convolve(counts, np.ones(5), mode="same")
     # The brightest level that is common, not the commonest: pale smooth tissue may cover more than glass.
     level = int(np.flatnonzero(smooth > 0.2 * smooth.max()).max()) - 1
@@ -185,7 +227,9 @@ def _glass(image: FloatImage) -> FloatImage:
         # Glass lets through the most light; so this is pale tissue, and nothing of the glass shows.
         return default
     at_level = candidate & (np.abs(grey - level) <= 4)
-    return np.median(image[:, at_level], axis=1).astype(np.float32) if at_level.any() else default
+    if not at_level.any():
+        return default
+    return np.array([np.median(channel[at_level]) for channel in image], dtype=np.float32)
 
 
 def _optical_density(image: FloatImage, glass: FloatImage) -> FloatImage:
@@ -199,42 +243,52 @@ def _optical_density(image: FloatImage, glass: FloatImage) -> FloatImage:
     return np.maximum(image, np.float32(0), out=image)
 
 
-def _score(density: FloatImage, smooth: FloatImage, scale: _Scale) -> FloatImage:
+def _score(smooth: FloatImage, roughness: FloatImage, scale: _Scale) -> FloatImage:
     """How much like tissue: colour and texture count in full, plain grey only where it is dark."""
-    colour = smooth.max(axis=0) - smooth.min(axis=0)
-    texture = scale.smooth(_local_std(density.mean(axis=0)))
-    score: FloatImage = colour + texture + np.maximum(smooth.mean(axis=0) - _PLAIN_GREY, 0)
+    score: FloatImage = smooth.max(axis=0) - smooth.min(axis=0)
+    score += scale.smooth(roughness)
+    score += np.maximum(smooth.mean(axis=0) - _PLAIN_GREY, 0)
     return score
 
 
-def _thresholds(score: FloatImage, density: FloatImage) -> tuple[float, float]:
+def _thresholds(score: FloatImage, clear: Mask) -> tuple[float, float]:
     """(low, high), by the noise of what looks like glass and by Otsu's method, within their ranges."""
-    glass = score[(density.max(axis=0) < 0.03) & (score < _LOW[1])]
+    glass = score[clear & (score < _LOW[1])]
     noise = float(glass.mean() + 4 * glass.std()) if glass.size > 100 else 0.0
     low = float(np.clip(noise, *_LOW))
     high = float(np.clip(threshold_otsu(score), max(_HIGH[0], 1.6 * low), _HIGH[1]))
     return low, high
 
 
-def _ink(density: FloatImage, smooth: FloatImage, scale: _Scale) -> Mask:
+def _ink(smooth: FloatImage, roughness: FloatImage, scale: _Scale) -> Mask:
     """Strokes of a marker: dense, even, and of a colour that no stain has.
 
     In every usual stain (haematoxylin, eosin, PAS, DAB, silver) green light is absorbed most, or nearly.
     Blue, green and black ink, and the red of markers, break that or are even where tissue never is.
     """
-    red, green, blue = smooth
-    darkest, lightest = smooth.max(axis=0), smooth.min(axis=0)
-    even = _local_std(density.mean(axis=0)) < 0.08 + 0.06 * smooth.mean(axis=0)
-    blue_or_green = (darkest > 0.45) & (green < 0.7 * darkest)
-    reddish = (green > 0.8) & (blue > 0.62 * green) & (red < 0.3 * green)
-    black = (lightest > 1.3) & (darkest < 1.35 * lightest)
-    stroke = scale.open(even & (blue_or_green | reddish | black), 30.0)
-    stroke = _drop_small(stroke, 40_000 / scale.pixel_um2)
+    inky = np.empty(roughness.shape, dtype=bool)
+    # Some rows at a time, as this takes a dozen pictures for a moment.
+    for top in range(0, len(inky), _ROWS_AT_ONCE):
+        rows = slice(top, top + _ROWS_AT_ONCE)
+        inky[rows] = _is_inky(smooth[:, rows], roughness[rows])
+    stroke = _drop_small(scale.open(inky, 30.0), 40_000 / scale.pixel_um2)
     # The rim of a stroke is a blend of ink and glass; take it along.
     return scale.dilate(stroke, 40.0) if stroke.any() else stroke
 
 
-def _drop_lines(mask: Mask, density: FloatImage, scale: _Scale) -> Mask:
+def _is_inky(smooth: FloatImage, roughness: FloatImage) -> Mask:
+    """Pixels that may be a marker's: see ``_ink``."""
+    red, green, blue = smooth
+    darkest, lightest = smooth.max(axis=0), smooth.min(axis=0)
+    even = roughness < 0.08 + 0.06 * smooth.mean(axis=0)
+    blue_or_green = (darkest > 0.45) & (green < 0.7 * darkest)
+    reddish = (green > 0.8) & (blue > 0.62 * green) & (red < 0.3 * green)
+    black = (lightest > 1.3) & (darkest < 1.35 * lightest)
+    inky: Mask = even & (blue_or_green | reddish | black)
+    return inky
+
+
+def _drop_lines(mask: Mask, colour: FloatImage, scale: _Scale) -> Mask:
     """Without coverslip edges and fibres: grey pieces much longer than wide, and narrower than a biopsy."""
     labels, count = ndimage.label(mask)
     area = np.bincount(labels.ravel(), minlength=count + 1)
@@ -253,13 +307,13 @@ def _drop_lines(mask: Mask, density: FloatImage, scale: _Scale) -> Mask:
         found: NDArray[np.float64] = np.bincount(piece, values, len(area)) / area
         return found
 
-    colour = mean((density.max(axis=0) - density.min(axis=0)).ravel()[place])
+    colourful = mean(colour.ravel()[place])
     x, y = mean(column), mean(row)
     xx, yy, xy = mean(column * column) - x * x, mean(row * row) - y * y, mean(column * row) - x * y
     # The longer axis of the ellipse that has the same moments.
     length = 4 * np.sqrt((xx + yy) / 2 + np.hypot((xx - yy) / 2, xy)) * max(scale.x, scale.y)
     width = area * scale.pixel_um2 / np.maximum(length, 1e-6)
-    line = (width < _LINE_UM) & (length > 6 * width) & (colour < 0.06)
+    line = (width < _LINE_UM) & (length > 6 * width) & (colourful < 0.06)
     kept = mask.copy()
     kept.flat[place[line[piece]]] = False
     return kept
@@ -276,6 +330,8 @@ def _connected_to(low: Mask, high: Mask) -> Mask:
 
 def _drop_small(mask: Mask, pixels: float, *, keep_cut: bool = False) -> Mask:
     """Without pieces of fewer pixels; those that the picture's border cuts stay with ``keep_cut``."""
+    if not mask.any():
+        return mask
     labels, count = ndimage.label(mask)
     keep = np.bincount(labels.ravel(), minlength=count + 1) >= pixels
     if keep_cut:
@@ -288,6 +344,6 @@ def _drop_small(mask: Mask, pixels: float, *, keep_cut: bool = False) -> Mask:
 def _local_std(image: FloatImage, side: int = 3) -> FloatImage:
     """Standard deviation over squares of ``side`` pixels, ``(h, w)``."""
     mean = ndimage.uniform_filter(image, side)
-    variance = ndimage.uniform_filter(image * image, side) - mean * mean
-    std: FloatImage = np.sqrt(np.maximum(variance, 0))
-    return std
+    variance: FloatImage = ndimage.uniform_filter(image * image, side)
+    variance -= np.multiply(mean, mean, out=mean)
+    return np.sqrt(np.maximum(variance, 0, out=variance), out=variance)

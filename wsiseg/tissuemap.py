@@ -13,6 +13,7 @@ from wsiseg.annotation import read_annotations
 from wsiseg.config import TissueConfig
 from wsiseg.errors import ConfigError
 from wsiseg.geometry import Box, GridFrame
+from wsiseg.process import give_back
 from wsiseg.raster import ShapePainter
 from wsiseg.slide import Slide
 from wsiseg.tissue import find_tissue
@@ -30,12 +31,12 @@ class Overview:
     Attributes:
         rgb: uint8 ``(h, w, 3)``.
         downsample: Level-0 pixels that one of its pixels measures, (x, y).
-        unreadable: bool ``(h, w)``, what could not be read and is shown white.
+        unreadable: What could not be read and is shown white, in its pixels.
     """
 
     rgb: NDArray[np.uint8]
     downsample: tuple[float, float]
-    unreadable: NDArray[np.bool_]
+    unreadable: tuple[Box, ...]
 
     @property
     def box(self) -> Box:
@@ -68,8 +69,9 @@ class TissueMap:
         """
         height, width = self.mask.shape
         table = np.zeros((height + 1, width + 1), dtype=np.int32)
-        np.cumsum(self.mask, axis=0, dtype=np.int32, out=table[1:, 1:])
-        np.cumsum(table[1:, 1:], axis=1, out=table[1:, 1:])
+        table[1:, 1:] = self.mask
+        for axis in (0, 1):
+            np.cumsum(table, axis=axis, out=table)
         corners = boxes_l0 / np.tile(self.downsample, 2)
         x0, y0, x1, y1 = np.clip(corners, 0, np.tile((width, height), 2)).T
         tissue = _at(table, x1, y1) - _at(table, x0, y1) - _at(table, x1, y0) + _at(table, x0, y0)
@@ -94,17 +96,16 @@ def look_at(slide: Slide, max_side: int = _OVERVIEW_PX) -> Overview:
     """The overview of a slide, no side above ``max_side`` pixels; what cannot be read is white, and noted.
 
     A stored level of at least half that size is taken as it is: shrinking the level above would decode
-    16 times as much.
+    16 times as much. Where there is none, whole pixels are averaged: fractions cost twice the time.
     """
     sides = [max(level.size) for level in slide.levels]
-    max_side = max((side for side in sides if max_side <= 2 * side <= 2 * max_side), default=max_side)
+    fitting = [side for side in sides if max_side <= 2 * side <= 2 * max_side]
+    side = max(fitting) if fitting else min((side for side in sides if side > max_side), default=max(sides))
+    max_side = -(-side // -(-side // max_side))
     boxes_l0: list[Box] = []
     rgb, downsample = slide.thumbnail(max_side, unreadable=boxes_l0)
-    unreadable = np.zeros(rgb.shape[:2], dtype=bool)
     frame = GridFrame(slide.size_l0, downsample, slide.resolution.mpp_x)
-    for box in boxes_l0:
-        unreadable[frame.cover_l0(box).slices()] = True
-    return Overview(rgb, downsample, unreadable)
+    return Overview(rgb, downsample, tuple(frame.cover_l0(box) for box in boxes_l0))
 
 
 def map_tissue(slide: Slide, overview: Overview, config: TissueConfig, mask: Path | None) -> TissueMap:
@@ -127,7 +128,10 @@ def map_tissue(slide: Slide, overview: Overview, config: TissueConfig, mask: Pat
     resolution = slide.resolution
     mpp = (resolution.mpp_x * overview.downsample[0], resolution.mpp_y * overview.downsample[1])
     found = find_tissue(overview.rgb, mpp, min_area_um2=config.min_area_um2, max_hole_um2=config.max_hole_um2)
-    return TissueMap(found | overview.unreadable, overview.downsample)
+    for box in overview.unreadable:
+        found[box.slices()] = True
+    give_back()
+    return TissueMap(found, overview.downsample)
 
 
 def read_mask(path: Path, slide: Slide, overview: Overview) -> TissueMap:

@@ -8,63 +8,140 @@ from tilestores import make_header, make_plan
 from wsiseg.annotation import Classified
 from wsiseg.errors import OutputError, SlideReadError
 from wsiseg.progress import NullProgress
-from wsiseg.tilestore import StoreWriter, encode_tile
+from wsiseg.tilestore import StoreWriter, TileStore, encode_tile
 from wsiseg.tiling.labelling import Labeller
-from wsiseg.tiling.pipeline import TileMaker, fill_store, in_order
+from wsiseg.tiling.pipeline import TileMaker, fill_store, together
 
 
-def test_results_keep_the_order_of_the_items():
-    def slow(i):
-        time.sleep(0.003 * (i % 3))
-        return i
-
-    assert list(in_order(slow, range(30), 3)) == list(range(30))
+def tile(value=0):
+    return encode_tile(np.full((32, 32, 3), value, dtype=np.uint8), None, 4)
 
 
-def test_workers_run_only_a_little_ahead():
-    begun = []
-    results = in_order(begun.append, range(1000), 2)
-    next(results)
-    time.sleep(0.05)
-    assert len(begun) <= 9
-    results.close()
+def start(folder, count=200):
+    plan = make_plan(make_header(), count)
+    return StoreWriter.begin(folder / "a.zarr", plan), plan
 
 
-def test_an_error_comes_through_and_stops_the_rest():
+def working():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("tile")]
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_every_tile_is_made_once_and_lies_in_its_place(tmp_path, workers):
+    writer, plan = start(tmp_path)
+    made, told = [], []
+
+    def make(i):
+        made.append(i)
+        time.sleep(0.001 * (i % 3))
+        return tile(i)
+
+    class Listener(NullProgress):
+        def advance(self, units=1, note=None):
+            told.append(units)
+
+    fill_store(writer, plan, make, workers=workers, progress=Listener())
+    assert sorted(made) == list(range(200))
+    assert sum(told) == 200
+    writer.publish()
+    images = TileStore.open(tmp_path / "a.zarr").images(range(200))
+    assert (images == np.arange(200, dtype=np.uint8)[:, None, None, None]).all()
+
+
+def test_one_worker_is_the_caller(tmp_path):
+    writer, plan = start(tmp_path, 5)
+    threads = set()
+
+    def make(i):
+        threads.add(threading.current_thread())
+        return tile()
+
+    fill_store(writer, plan, make, workers=1, progress=NullProgress())
+    assert threads == {threading.current_thread()}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_an_error_comes_through_and_stops_the_rest(tmp_path, workers):
+    writer, plan = start(tmp_path)
     begun = []
 
     def failing(i):
         begun.append(i)
+        time.sleep(0.002)
         if i == 5:
             raise SlideReadError("damaged")
-        return i
+        return tile()
 
     with pytest.raises(SlideReadError):
-        list(in_order(failing, range(1000), 2))
-    assert len(begun) < 20
-    assert not any(thread.name.startswith("tile") for thread in threading.enumerate())
+        fill_store(writer, plan, failing, workers=workers, progress=NullProgress())
+    assert len(begun) < 60
+    assert not working()
+    assert [shard for shard, _ in writer.pending()] == [0, 1, 2, 3]
 
 
-def test_no_thread_reads_any_more_when_writing_has_failed(tmp_path):
-    plan = make_plan(make_header(), 200)
-    writer = StoreWriter.begin(tmp_path / "a.zarr", plan)
+def test_no_thread_reads_any_more_when_the_user_has_had_enough(tmp_path):
+    writer, plan = start(tmp_path)
     running = []
 
     def make(i):
         running.append(i)
         time.sleep(0.01)
         running.remove(i)
-        return encode_tile(np.zeros((32, 32, 3), dtype=np.uint8), None, 4)
+        return tile()
 
-    class FullDisk(NullProgress):
+    class Impatient(NullProgress):
         def advance(self, units=1, note=None):
             if running and units:
-                raise OutputError("full")
+                raise KeyboardInterrupt
 
-    with pytest.raises(OutputError) as caught:
-        fill_store(writer, plan, make, workers=3, progress=FullDisk())
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fill_store(writer, plan, make, workers=3, progress=Impatient())
     assert running == []
     assert caught.tb is not None, "the frames are still held, as they are on the way up"
+
+
+def test_shards_that_end_at_the_same_time_leave_whole_lines(tmp_path):
+    writer, plan = start(tmp_path, 64 * 12)
+    barrier = threading.Barrier(4)
+    one = tile()
+
+    def make(i):
+        if i % 64 == 63:
+            barrier.wait(timeout=20)
+        return one
+
+    fill_store(writer, plan, make, workers=4, progress=NullProgress())
+    again = StoreWriter.begin(tmp_path / "a.zarr", plan)
+    assert list(again.pending()) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_two_things_together(workers):
+    threads = []
+
+    def answer(value):
+        threads.append(threading.current_thread())
+        return value
+
+    assert together(lambda: answer(1), lambda: answer("b"), workers) == (1, "b")
+    assert len(set(threads)) == workers
+    assert threads.count(threading.current_thread()) == 3 - workers
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_first_error_of_two_goes_first_and_nothing_runs_on(workers):
+    ended = []
+
+    def fail(seconds, error):
+        time.sleep(seconds)
+        ended.append(error)
+        raise error
+
+    with pytest.raises(SlideReadError):
+        together(lambda: fail(0.05, SlideReadError("a")), lambda: fail(0, OutputError("b")), workers)
+    with pytest.raises(SlideReadError):
+        together(lambda: fail(0, SlideReadError("a")), lambda: fail(0.05, OutputError("b")), workers)
+    assert len(ended) == 2 * workers
 
 
 class OneBadTile:

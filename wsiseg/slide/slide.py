@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from wsiseg.errors import SlideReadError
 from wsiseg.geometry import Box, GridFrame, Resolution
+from wsiseg.process import give_back
 from wsiseg.slide.opening import BackendName, fingerprint, name_of, open_backend
 from wsiseg.slide.properties import bounds_of, objective_of, origin_qupath_of, resolution_of
 from wsiseg.slide.protocol import Level, RegionError
@@ -20,6 +21,8 @@ from wsiseg.slide.resample import area_average
 
 _BAND_PIXELS = 2 << 20
 """Pixels of a level that are held at a time; a larger region is resampled band by band."""
+_OVERVIEW_BAND_PIXELS = 1 << 19
+"""The same for the overview, before which the process holds little: it would be what the peak is made of."""
 _UNREADABLE_PIXELS = 256
 """A damaged region is narrowed down to pieces of this side."""
 
@@ -146,20 +149,7 @@ class Slide:
             raise ValueError(f"nothing to read: {box_l0} as {size}")
         if size == (box_l0.width, box_l0.height):
             return self._read_level(0, box_l0, unreadable)
-        factor = (box_l0.width / size[0], box_l0.height / size[1])
-        level = self._level_for(min(factor))
-        scale_x, scale_y = self.levels[level].scale
-        start, step = (box_l0.x0 / scale_x, box_l0.y0 / scale_y), (factor[0] / scale_x, factor[1] / scale_y)
-        rows = max(1, int(_BAND_PIXELS / (step[1] * max(1.0, step[0]) * size[0])))
-        if rows >= size[1]:
-            return self._read_resampled(level, start, step, size, unreadable)
-        image = np.empty((size[1], size[0], 3), dtype=np.uint8)
-        for row in range(0, size[1], rows):
-            height = min(rows, size[1] - row)
-            corner = (start[0], start[1] + row * step[1])
-            part = (size[0], height)
-            image[row : row + height] = self._read_resampled(level, corner, step, part, unreadable)
-        return image
+        return self._resample(box_l0, size, unreadable, _BAND_PIXELS)
 
     def thumbnail(
         self, max_side: int = 2048, *, unreadable: list[Box] | None = None
@@ -179,10 +169,34 @@ class Slide:
         width, height = self.size_l0
         shrink = max(1.0, max(width, height) / max_side)
         size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-        rgb = self.read(self.box_l0, size, unreadable=unreadable)
+        if size == (width, height):
+            rgb = self._read_level(0, self.box_l0, unreadable)
+        else:
+            rgb = self._resample(self.box_l0, size, unreadable, _OVERVIEW_BAND_PIXELS)
         # Tiles kept for a next read nearby would lie there while the overview is looked at.
         self._backend.forget()
+        give_back()
         return rgb, (width / size[0], height / size[1])
+
+    def _resample(
+        self, box_l0: Box, size: tuple[int, int], unreadable: list[Box] | None, band_px: int
+    ) -> NDArray[np.uint8]:
+        """See ``read``; of a level no more than ``band_px`` pixels are held at a time, and their tiles."""
+        factor = (box_l0.width / size[0], box_l0.height / size[1])
+        level = self._level_for(min(factor))
+        scale_x, scale_y = self.levels[level].scale
+        start, step = (box_l0.x0 / scale_x, box_l0.y0 / scale_y), (factor[0] / scale_x, factor[1] / scale_y)
+        rows = max(1, int(band_px / (step[1] * max(1.0, step[0]) * size[0])))
+        if rows >= size[1]:
+            return self._read_resampled(level, start, step, size, unreadable)
+        image = np.empty((size[1], size[0], 3), dtype=np.uint8)
+        for row in range(0, size[1], rows):
+            height = min(rows, size[1] - row)
+            corner = (start[0], start[1] + row * step[1])
+            part = (size[0], height)
+            image[row : row + height] = self._read_resampled(level, corner, step, part, unreadable)
+            self._backend.forget()
+        return image
 
     def _level_for(self, factor: float) -> int:
         """The smallest level that is no coarser than ``factor``, give or take a thousandth."""

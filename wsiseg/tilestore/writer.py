@@ -14,6 +14,7 @@ is moved into its place. Nothing that is written depends on how often that took.
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -140,6 +141,7 @@ class StoreWriter:
         self._journal = partial_path(target) / "journal.jsonl"
         self._finished = finished
         self._per_shard = tiles_in_shard(plan.header.tile_px)
+        self._lock = threading.Lock()
 
     @classmethod
     def begin(cls, target: Path, plan: StorePlan, *, images_from: Path | None = None) -> Self:
@@ -175,7 +177,7 @@ class StoreWriter:
                 yield shard, range(begin, min(begin + self._per_shard, len(self._plan)))
 
     def write(self, shard: int, tiles: Iterable[EncodedTile]) -> None:
-        """Write one shard and note it in the journal.
+        """Write one shard and note it in the journal; threads may write different shards at a time.
 
         Args:
             shard: As ``pending`` gave it.
@@ -201,7 +203,7 @@ class StoreWriter:
             with as_output_error(self._target):
                 for writer in writers.values():
                     writer.finish()
-                with self._journal.open("a") as journal:
+                with self._lock, self._journal.open("a") as journal:
                     journal.write(line.dump())
         self._finished[shard] = line
 

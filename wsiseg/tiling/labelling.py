@@ -59,9 +59,10 @@ class Labeller:
 
     def expect(self, boxes_gr: Sequence[Box]) -> None:
         """Say which boxes will be asked for, row by row, so that a row is painted at once; none has to be."""
-        self._objects = RowPainter(self._objects, boxes_gr)
-        self._ignored = RowPainter(self._ignored, boxes_gr)
-        self._regions = RowPainter(self._regions, boxes_gr)
+        self._objects, self._ignored, self._regions = (
+            RowPainter(painter, boxes_gr) if len(painter) else painter
+            for painter in (self._objects, self._ignored, self._regions)
+        )
 
     def annotated(self, boxes_gr: Sequence[Box]) -> NDArray[np.bool_]:
         """Which boxes an object or a region reaches into, bool ``(n,)``."""

@@ -32,7 +32,7 @@ def draw_overview(
     Tiles are blue, labelled ones orange, unreadable ones red.
 
     Args:
-        overview: The slide.
+        overview: The slide; it is drawn on, so that there is no second one in memory.
         tissue: Its tissue.
         frame: The frame of the boxes.
         boxes_gr: The tiles that were taken.
@@ -42,9 +42,9 @@ def draw_overview(
         palette: Colours ``(256, 3)`` by label.
 
     Returns:
-        uint8 ``(h, w, 3)``, of the overview's size.
+        The picture of the overview.
     """
-    drawn = overview.rgb.copy()
+    drawn = overview.rgb
     outline_palette = np.array([TISSUE_COLOR, TISSUE_COLOR], dtype=np.uint8)
     _draw_borders(drawn, _fitted(tissue.mask, overview.box), outline_palette)
     kinds = np.where(readable, np.where(labelled, 2, 1), 3)
@@ -57,10 +57,11 @@ def draw_overview(
 
 def _fitted(mask: NDArray[np.bool_], box: Box) -> NDArray[np.uint8]:
     """A mask at the size of the picture, as a label map of 0 and 1."""
-    rows = np.arange(box.height) * mask.shape[0] // box.height
-    columns = np.arange(box.width) * mask.shape[1] // box.width
-    fitted: NDArray[np.uint8] = mask[rows[:, None], columns[None, :]].astype(np.uint8)
-    return fitted
+    if mask.shape != (box.height, box.width):
+        rows = np.arange(box.height) * mask.shape[0] // box.height
+        columns = np.arange(box.width) * mask.shape[1] // box.width
+        mask = mask[rows[:, None], columns[None, :]]
+    return mask.view(np.uint8)
 
 
 def _draw_borders(drawn: NDArray[np.uint8], label: NDArray[np.uint8], palette: NDArray[np.uint8]) -> None:
@@ -68,7 +69,7 @@ def _draw_borders(drawn: NDArray[np.uint8], label: NDArray[np.uint8], palette: N
     for axis in (0, 1):
         lines, picture = np.swapaxes(label, 0, axis), np.swapaxes(drawn, 0, axis)
         border = lines[:-1] != lines[1:]
-        color = palette[np.maximum(lines[:-1], lines[1:])[border]]
+        color = palette[np.maximum(lines[:-1][border], lines[1:][border])]
         picture[:-1][border] = color
         picture[1:][border] = color
 
@@ -81,7 +82,7 @@ def _draw_boxes(drawn: NDArray[np.uint8], boxes: Sequence[Box], kinds: NDArray[n
         rows, columns = boxes[i].slices()
         edges[rows.start, columns] = edges[rows.stop - 1, columns] = kinds[i]
         edges[rows, columns.start] = edges[rows, columns.stop - 1] = kinds[i]
-    shown = edges > 0
+    shown = np.nonzero(edges)
     drawn[shown] = _TILE_COLORS[edges[shown]]
 
 

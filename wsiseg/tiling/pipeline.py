@@ -1,16 +1,14 @@
-"""Reading, labelling and compressing tiles in threads, writing them shard by shard.
+"""Reading, labelling, compressing and writing tiles, each worker a shard at a time.
 
-Decoders and compressors release the interpreter's lock, so threads use every core. Workers run a few
-tiles ahead of the writer and no further, and each tile is written as it comes: memory holds those tiles,
-whatever the size of the slide.
+A worker takes a whole shard from the slide to the disk: decoders, compressors and the system's write release
+the interpreter's lock, no tile is handed from thread to thread, and memory holds one tile a worker, whatever
+the size of the slide. What is written does not depend on who wrote it.
 """
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from itertools import islice
 from typing import Literal, TypeVar
 
 import numpy as np
@@ -22,11 +20,12 @@ from wsiseg.slide import RegionReader
 from wsiseg.tilestore import EncodedTile, StorePlan, StoreWriter, encode_tile
 from wsiseg.tiling.labelling import Labeller
 
-_AHEAD = 4
-"""Tiles in flight for each worker."""
+First = TypeVar("First")
+Second = TypeVar("Second")
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+
+class _StoppedError(Exception):
+    """Another worker has failed, or the user has had enough."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +79,14 @@ def fill_store(
     workers: int,
     progress: Progress,
 ) -> None:
-    """Write every shard that the store still lacks.
+    """Write every shard that the store still lacks; no thread is at work any more when it returns or raises.
 
     Args:
         writer: Of the store.
         plan: What it shall hold.
         make: Makes the tile at a position of the plan; called from threads.
-        workers: Threads.
-        progress: Told of each tile.
+        workers: Threads; a single one is the caller's.
+        progress: Told of each tile, from threads.
 
     Raises:
         OutputError: The disk is full.
@@ -96,33 +95,37 @@ def fill_store(
     missing = sum(len(positions) for _, positions in shards)
     progress.start(plan.header.name, total=len(plan))
     progress.advance(len(plan) - missing)
-    # Closed before an error goes on its way: whoever catches it closes the slide, which nobody may read then.
-    with closing(in_order(make, (i for _, positions in shards for i in positions), workers)) as tiles:
+    stop = threading.Event()
+
+    def tiles(positions: Iterable[int]) -> Iterator[EncodedTile]:
+        for position in positions:
+            if stop.is_set():
+                raise _StoppedError
+            yield make(position)
+            progress.advance()
+
+    if workers == 1:
         for shard, positions in shards:
-            writer.write(shard, _noted(islice(tiles, len(positions)), progress))
+            writer.write(shard, tiles(positions))
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="tile") as pool:
+        waiting = [pool.submit(writer.write, shard, tiles(positions)) for shard, positions in shards]
+        try:
+            for future in as_completed(waiting):
+                future.result()
+        finally:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
 
 
-def _noted(tiles: Iterable[EncodedTile], progress: Progress) -> Iterator[EncodedTile]:
-    for tile in tiles:
-        progress.advance()
-        yield tile
+def together(first: Callable[[], First], second: Callable[[], Second], workers: int) -> tuple[First, Second]:
+    """Results of two functions, the second beside the first where there is more than one worker.
 
-
-def in_order(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int
-) -> Generator[Result, None, None]:
-    """Results of a function over items, computed in threads a few items ahead, in the items' order.
-
-    When it has ended or was closed, no thread is at work any more.
+    Both have ended when it returns or raises; an error of the first goes before one of the second. What
+    takes and gives back memory is better the first: it stays with the caller's thread.
     """
-    waiting: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="tile")
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= workers * _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    if workers == 1:
+        return first(), second()
+    with ThreadPoolExecutor(1) as pool:
+        later = pool.submit(second)
+        return first(), later.result()
