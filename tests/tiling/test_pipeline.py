@@ -6,11 +6,11 @@ import pytest
 from tilestores import make_header, make_plan
 
 from wsiseg.annotation import Classified
-from wsiseg.errors import OutputError, SlideReadError
+from wsiseg.errors import SlideReadError
 from wsiseg.progress import NullProgress
 from wsiseg.tilestore import StoreWriter, TileStore, encode_tile
 from wsiseg.tiling.labelling import Labeller
-from wsiseg.tiling.pipeline import TileMaker, fill_store, together
+from wsiseg.tiling.pipeline import TileMaker, fill_store
 
 
 def tile(value=0):
@@ -113,35 +113,6 @@ def test_shards_that_end_at_the_same_time_leave_whole_lines(tmp_path):
     fill_store(writer, plan, make, workers=4, progress=NullProgress())
     again = StoreWriter.begin(tmp_path / "a.zarr", plan)
     assert list(again.pending()) == []
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_two_things_together(workers):
-    threads = []
-
-    def answer(value):
-        threads.append(threading.current_thread())
-        return value
-
-    assert together(lambda: answer(1), lambda: answer("b"), workers) == (1, "b")
-    assert len(set(threads)) == workers
-    assert threads.count(threading.current_thread()) == 3 - workers
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_the_first_error_of_two_goes_first_and_nothing_runs_on(workers):
-    ended = []
-
-    def fail(seconds, error):
-        time.sleep(seconds)
-        ended.append(error)
-        raise error
-
-    with pytest.raises(SlideReadError):
-        together(lambda: fail(0.05, SlideReadError("a")), lambda: fail(0, OutputError("b")), workers)
-    with pytest.raises(SlideReadError):
-        together(lambda: fail(0, SlideReadError("a")), lambda: fail(0.05, OutputError("b")), workers)
-    assert len(ended) == 2 * workers
 
 
 class OneBadTile:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,6 @@ from wsiseg.progress import Progress
 from wsiseg.slide import RegionReader
 from wsiseg.tilestore import EncodedTile, StorePlan, StoreWriter, encode_tile
 from wsiseg.tiling.labelling import Labeller
-
-First = TypeVar("First")
-Second = TypeVar("Second")
 
 
 class _StoppedError(Exception):
@@ -116,16 +113,3 @@ def fill_store(
         finally:
             stop.set()
             pool.shutdown(cancel_futures=True)
-
-
-def together(first: Callable[[], First], second: Callable[[], Second], workers: int) -> tuple[First, Second]:
-    """Results of two functions, the second beside the first where there is more than one worker.
-
-    Both have ended when it returns or raises; an error of the first goes before one of the second. What
-    takes and gives back memory is better the first: it stays with the caller's thread.
-    """
-    if workers == 1:
-        return first(), second()
-    with ThreadPoolExecutor(1) as pool:
-        later = pool.submit(second)
-        return first(), later.result()

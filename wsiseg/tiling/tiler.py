@@ -33,8 +33,8 @@ from wsiseg.tiling.job import TileJob, TileOptions, TilingSummary
 from wsiseg.tiling.keys import content_key, digest_annotations, digest_mask, image_key, used_config
 from wsiseg.tiling.labelling import LabelledBy, Labeller, Sketch, choose_mode, count_classes, sketch
 from wsiseg.tiling.overview import draw_overview
-from wsiseg.tiling.pipeline import TileMaker, fill_store, together
-from wsiseg.tissuemap import Overview, TissueMap, boxes_to_l0, look_at, map_tissue
+from wsiseg.tiling.pipeline import TileMaker, fill_store
+from wsiseg.tissuemap import TissueMap, boxes_to_l0, look_at, map_tissue
 
 _log = logging.getLogger(__name__)
 
@@ -124,7 +124,10 @@ class _Tiler:
         if before is not None and before.header.key == self._key:
             discard_partial(self._target)
             return replace(_summary(before), up_to_date=True)
-        (overview, tissue), labels = together(self._find_tissue, self._read_labels, self._options.workers)
+        # Annotations first: a class that nobody knows should not cost the reading of a slide.
+        labels = self._read_labels()
+        overview = look_at(self._slide)
+        tissue = map_tissue(self._slide, overview, self._config.tissue, self._job.mask)
         labeller = labels.on(self._frame)
         plan, boxes = self._plan(tissue, labels, labeller)
         labeller.expect(boxes)
@@ -209,10 +212,6 @@ class _Tiler:
             "objects": count_classes(classified),
         }
         return _Labels(schema, classified, mode, provenance)
-
-    def _find_tissue(self) -> tuple[Overview, TissueMap]:
-        overview = look_at(self._slide)
-        return overview, map_tissue(self._slide, overview, self._config.tissue, self._job.mask)
 
     def _plan(self, tissue: TissueMap, labels: _Labels, labeller: Labeller) -> tuple[StorePlan, list[Box]]:
         """Which tiles to take, and what each of them shows."""
