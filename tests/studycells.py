@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -106,12 +107,20 @@ def make_cell(
     }
 
 
-def write_cells(out: Path, study: StudyConfig, quality: Mapping[str, float]) -> None:
-    """Every cell of a study, each arm right on this share of the pixels."""
+def write_cells(
+    out: Path,
+    study: StudyConfig,
+    quality: Mapping[str, float],
+    objects: Mapping[str, list[int]] = MappingProxyType({}),
+) -> None:
+    """Every cell of a study, each arm right on this share of the pixels; ``objects`` of the discs, by arm."""
     for arm in study.arms:
         for share in study.shares:
             for seed in study.seeds:
                 for fold in study.all_folds:
                     cell = Cell(arm, Fraction(share), seed, fold)
                     counts = matrices(quality[arm], seed=seed)
-                    write_cell(cell.file(out), make_cell(study, cell, counts, judged=arm != study.baseline))
+                    result = make_cell(study, cell, counts, judged=arm != study.baseline)
+                    for slide in result["slides"] if arm in objects else ():
+                        slide["objects"] = {"disc": objects[arm]}
+                    write_cell(cell.file(out), result)

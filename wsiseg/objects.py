@@ -18,6 +18,12 @@ from shapely import LinearRing, MultiPolygon, Polygon
 
 Shape: TypeAlias = Polygon | MultiPolygon
 
+IOU_THRESHOLD = 0.5
+"""IoU from which two areas are the same object."""
+
+NUCLEUS_DISTANCE_UM = 3.0
+"""Centre distance up to which two nuclei are the same."""
+
 
 @dataclass(frozen=True, eq=False)
 class Matching:
@@ -73,6 +79,19 @@ class ObjectCounts:
         if self.truth + self.predicted == 0:
             return float("nan")
         return part / whole if whole else 0.0
+
+
+def match_by_rule(truth: Sequence[Shape], prediction: Sequence[Shape], *, nuclei: bool) -> Matching:
+    """Match the objects of one class by its rule: nuclei by their centres, larger things by IoU.
+
+    Args:
+        truth: Valid polygons, in micrometres.
+        prediction: The same.
+        nuclei: Whether the class is one of nuclei.
+    """
+    if nuclei:
+        return match_by_distance(centres(truth), centres(prediction), NUCLEUS_DISTANCE_UM)
+    return match_by_iou(truth, prediction, IOU_THRESHOLD)
 
 
 def match_by_iou(truth: Sequence[Shape], prediction: Sequence[Shape], threshold: float = 0.5) -> Matching:

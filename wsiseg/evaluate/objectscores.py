@@ -12,21 +12,17 @@ from wsiseg.classes import ClassSchema, TissueClass
 from wsiseg.evaluate.inputs import Side
 from wsiseg.geometry import Resolution
 from wsiseg.objects import (
+    IOU_THRESHOLD,
+    NUCLEUS_DISTANCE_UM,
     BoundaryDistance,
     Matching,
     ObjectCounts,
     boundary_distance,
     centres,
     count_inside,
-    match_by_distance,
     match_by_iou,
+    match_by_rule,
 )
-
-IOU_THRESHOLD = 0.5
-"""IoU from which two areas are the same object."""
-
-NUCLEUS_DISTANCE_UM = 3.0
-"""Centre distance up to which two nuclei are the same."""
 
 _BOUNDARY_STEP_UM = 0.5
 
@@ -100,13 +96,10 @@ def _score_class(
 ) -> ClassObjects:
     ours, theirs = true[tissue_class.name], predicted[tissue_class.name]
     by_iou = match_by_iou(ours, theirs, IOU_THRESHOLD)
-    own_centres, their_centres = centres(ours), centres(theirs)
-    by_rule = (
-        match_by_distance(own_centres, their_centres, NUCLEUS_DISTANCE_UM) if tissue_class.nucleus else by_iou
-    )
+    by_rule = match_by_rule(ours, theirs, nuclei=True) if tissue_class.nucleus else by_iou
     containers = [] if tissue_class.inside is None else true[tissue_class.inside]
-    inside = count_inside(containers, own_centres)
-    errors = count_inside(containers, their_centres) - inside
+    inside = count_inside(containers, centres(ours))
+    errors = count_inside(containers, centres(theirs)) - inside
     return ClassObjects(
         nucleus=tissue_class.nucleus,
         counts=by_rule.counts,

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from wsiseg.objects import IOU_THRESHOLD, NUCLEUS_DISTANCE_UM
+
 Table = Mapping[str, Any]
 """The content of ``table.json``."""
 
@@ -38,6 +40,7 @@ def sheets(table: Table) -> list[Sheet]:
         with_seeds(table),
         labels(table),
         classes(table),
+        objects(table),
         calibration(table),
         gauges(table),
         knowledge(table),
@@ -126,6 +129,27 @@ def classes(table: Table) -> Sheet:
         "By class, IoU / F1",
         "Mean over the seeds, each from one confusion matrix over all test tiles.",
         ["arm", "share", *table["classes"], "mean"],
+        rows,
+        left=2,
+    )
+
+
+def objects(table: Table) -> Sheet:
+    """Precision, recall and F1 of the objects of each class."""
+    rows = []
+    for arm, found in table.get("objects", {}).items():
+        for share, row in found.items():
+            cells = [
+                " / ".join(figure(one[part]) for part in ("precision", "recall", "f1"))
+                for one in row.values()
+            ]
+            rows.append([arm, share, *cells])
+    return Sheet(
+        "Objects, precision / recall / F1",
+        "Connected areas of the label maps, so neighbours that touch are one on both sides; counts of all "
+        "test slides and seeds together. Nuclei match where their centres lie within "
+        f"{NUCLEUS_DISTANCE_UM:g} um, others at an IoU of {IOU_THRESHOLD:g}.",
+        ["arm", "share", *table["classes"][1:]],
         rows,
         left=2,
     )

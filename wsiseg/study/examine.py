@@ -12,9 +12,11 @@ from torch import Tensor
 from wsiseg.classes import IGNORE_INDEX
 from wsiseg.model.checkpoint import TrainedModel
 from wsiseg.model.losses import likeliest
+from wsiseg.objects import ObjectCounts
 from wsiseg.progress import Progress
 from wsiseg.study.judge import Judge, Seen, learns_right
 from wsiseg.study.samples import Samples
+from wsiseg.study.slidemap import SlideMap
 from wsiseg.study.slides import Blocks, kept_part, make_blocks
 from wsiseg.study.tallies import Calibration
 from wsiseg.tilestore import TileStore
@@ -28,19 +30,25 @@ class Examined:
         slide: Its name.
         blocks: The pieces.
         counts: Confusion matrix of each piece, int64 ``(blocks, K, K)``, row the true class.
+        objects: By foreground class; None for a slide too large to be put together.
     """
 
     slide: str
     blocks: Blocks
     counts: NDArray[np.int64]
+    objects: dict[str, ObjectCounts] | None
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; a row of ``counts`` is a matrix, row by row."""
+        """Plain data; a row of ``counts`` is a matrix, row by row; of objects: true, predicted, matched."""
+        objects = None
+        if self.objects is not None:
+            objects = {name: [n.truth, n.predicted, n.matched] for name, n in self.objects.items()}
         return {
             "slide": self.slide,
             "tiles_along_a_block": self.blocks.side,
             "blocks": self.blocks.places.tolist(),
             "counts": self.counts.reshape(len(self.counts), -1).tolist(),
+            "objects": objects,
         }
 
 
@@ -73,8 +81,11 @@ def examine(
     slides = []
     for store, blocks in zip(stores, all_blocks, strict=True):
         counts = []
+        whole = SlideMap(store) if SlideMap.fits(store) else None
         for seen in _batches(model, store, blocks.tiles, batch_size):
             counts.append(_count(seen))
+            if whole is not None:
+                _put_together(whole, seen)
             _calibrate(calibration, seen)
             if judge is not None:
                 judge.see(seen)
@@ -82,7 +93,8 @@ def examine(
         of_tiles = np.concatenate(counts)
         if samples is not None:
             samples.see(store, blocks.tiles, of_tiles)
-        slides.append(Examined(store.name, blocks, blocks.add_up(of_tiles)))
+        objects = None if whole is None else whole.count()
+        slides.append(Examined(store.name, blocks, blocks.add_up(of_tiles), objects))
     return {
         "classes": list(model.schema.names),
         "slides": [slide.to_json() for slide in slides],
@@ -111,6 +123,7 @@ def _batches(
             probabilities_NKHW = model.segmentor(image_NCHW).float().softmax(dim=1)
         device = image_NCHW.device
         yield Seen(
+            tiles=tuple(chosen),
             image_NCHW=image_NCHW,
             label_NHW=torch.from_numpy(labels).to(device),
             counted_NHW=torch.from_numpy(owned & (labels != IGNORE_INDEX)).to(device),
@@ -126,6 +139,12 @@ def _count(seen: Seen) -> NDArray[np.int64]:
     place_NHW = (number_NHW * classes + seen.label_NHW.long()) * classes + predicted_NHW
     counts = torch.bincount(place_NHW[seen.counted_NHW], minlength=tiles * classes * classes)
     return np.asarray(counts.view(tiles, classes, classes).cpu().numpy(), dtype=np.int64)
+
+
+def _put_together(whole: SlideMap, seen: Seen) -> None:
+    predicted_NHW = likeliest(seen.probabilities_NKHW).to(torch.uint8).cpu().numpy()
+    for tile, label, predicted in zip(seen.tiles, seen.label_NHW.cpu().numpy(), predicted_NHW, strict=True):
+        whole.put(tile, label, predicted)
 
 
 def _calibrate(calibration: Calibration, seen: Seen) -> None:

@@ -26,12 +26,14 @@ class Seen:
         label_NHW: Truth; ``IGNORE_INDEX`` where it is unknown.
         counted_NHW: bool, where it is known and the tile owns the pixel.
         probabilities_NKHW: Of the segmentor.
+        tiles: Their positions in their store.
     """
 
     image_NCHW: Tensor
     label_NHW: Tensor
     counted_NHW: Tensor
     probabilities_NKHW: Tensor
+    tiles: tuple[int, ...] = ()
 
     @property
     def right_NHW(self) -> Tensor:

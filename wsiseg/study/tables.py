@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wsiseg.objects import ObjectCounts
 from wsiseg.resampling import bootstrap_weights, class_scores, mean_score
 from wsiseg.study.collect import Results
 from wsiseg.study.statistics import Difference, labels_for, mean_interval, paired_difference
@@ -54,6 +55,7 @@ def build_table(name: str, results: Results) -> Plain:
             for arm, found in differences.items()
         },
         "labels": {arm: _labels(results, arm, scores) for arm in differences},
+        "objects": {arm: _by_share(results, arm, _objects) for arm in study.arms},
         "calibration": {arm: _by_share(results, arm, _calibration) for arm in study.arms},
         "discriminator": {arm: _by_share(results, arm, _discriminator) for arm in study.arms},
         "notes": [*results.notes, *_remarks(results)],
@@ -144,6 +146,21 @@ def _by_share(results: Results, arm: str, figure: Any) -> dict[str, Plain]:
         for share, seeds in _kept(results, arm)
     }
     return {share: row for share, row in found.items() if row}
+
+
+def _objects(cells: Sequence[Mapping[str, Any]]) -> Plain:
+    """Precision, recall and F1 of each class, from the counts of all test slides and seeds together."""
+    slides = [slide for cell in cells for slide in cell["slides"]]
+    if any(slide.get("objects") is None for slide in slides):
+        return {}
+    total: dict[str, ObjectCounts] = {}
+    for slide in slides:
+        for name, counts in slide["objects"].items():
+            total[name] = total.get(name, ObjectCounts()) + ObjectCounts(*counts)
+    return {
+        name: {part: _round(getattr(counts, part)) for part in ("precision", "recall", "f1")}
+        for name, counts in total.items()
+    }
 
 
 def _calibration(cells: Sequence[Mapping[str, Any]]) -> Plain:
