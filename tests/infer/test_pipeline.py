@@ -297,6 +297,19 @@ def test_empty_glass_gives_empty_files_and_says_so(tmp_path):
     assert not tifffile.imread(tmp_path / "out" / "glass.ome.tiff").any()
 
 
+def find_nothing(images):
+    probabilities = np.zeros_like(read_colors(images))
+    probabilities[:, 0] = 1
+    return probabilities
+
+
+def test_tissue_without_any_object_is_said(tmp_path):
+    path = write_slide(tmp_path / "pink.tiff", np.full((200, 300, 3), (225, 150, 190), np.uint8))
+    result = predict(path, tmp_path / "out", predictor=find_nothing)
+    assert result.counts["tiles"] > 0
+    assert "no object was found" in result.warnings[0]
+
+
 def test_annotations_of_the_user_are_never_lost(slide_path, tmp_path):
     with pytest.raises(ConfigError, match=r"folder of case 1\.tiff"):
         predict(slide_path, slide_path.parent, overwrite=True)

@@ -294,6 +294,23 @@ def test_without_validation_the_last_average_is_kept(tmp_path: Path) -> None:
     assert load_trained(final).fingerprint == load_trained(last).fingerprint
 
 
+@pytest.mark.parametrize(("steps", "told"), [(1, True), (60, False)])
+def test_a_class_that_is_not_found_is_named(tmp_path: Path, steps: int, told: bool) -> None:
+    for name, seed in (("a", 0), ("b", 1)):
+        write_tiles(tmp_path / "tiles", name, count=6, seed=seed)
+    config = make_config(
+        steps=steps,
+        discriminator={"kind": "none"},
+        phases=[{"name": "supervised", "share": 1.0}],
+        optimiser={"lr": 0.01},
+        ema_decay=0.5,
+    )
+    result = begin_run(
+        config, tiles=tmp_path / "tiles", folder=tmp_path / "run", device="cpu", progress=NullProgress()
+    )
+    assert any("the network finds no disc: train longer" in notice for notice in result.notices) == told
+
+
 def test_run_names_count_up(tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "run-007").mkdir(parents=True)

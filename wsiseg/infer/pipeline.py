@@ -156,7 +156,7 @@ class _Job:
             table=table,
             overview=overview,
             metadata={"wsiseg": __version__, "model": self.model.fingerprint},
-            record=self._record(counts, seams, self._warnings(seams, work, wanted)),
+            record=self._record(counts, seams, self._warnings(seams, work, wanted, len(table))),
         )
         write_all(work.files, finished, self.settings, self.progress)
 
@@ -260,7 +260,9 @@ class _Job:
             "seam_ratio": None if seams.ratio is None else round(seams.ratio, 4),
         }
 
-    def _warnings(self, seams: SeamScore, work: WorkFolder, wanted: NDArray[np.bool_]) -> tuple[str, ...]:
+    def _warnings(
+        self, seams: SeamScore, work: WorkFolder, wanted: NDArray[np.bool_], objects: int
+    ) -> tuple[str, ...]:
         config, found = self.settings.predict, []
         if work.unreadable:
             found.append(
@@ -270,4 +272,8 @@ class _Job:
             found.append(advice)
         if not wanted.any():
             found.append("no tissue was found: nothing was predicted")
+        elif not objects:
+            found.append(
+                "no object was found: has the model learnt from this stain, and is the slide's um/px right?"
+            )
         return tuple(found)

@@ -38,6 +38,9 @@ from wsiseg.train.runfolder import (
 
 logger = logging.getLogger(__name__)
 
+_FOUND_IOU = 0.01
+"""Validation IoU below which a class was not found."""
+
 
 @dataclass(frozen=True)
 class RunResult:
@@ -143,11 +146,14 @@ class _Run:
             self._train_twin(BaselineProgress(progress))
         trainer = self._fit(config, pools, self.folder, progress)
         found = self._compare(trainer) if paired else None
+        unseen = _unseen(config, trainer.state.figures)
+        for notice in unseen:
+            logger.warning(notice)
         result = RunResult(
             folder=self.folder,
             outcomes=_outcomes(pools),
             figures=trainer.state.figures,
-            notices=[*self.prepared.notices, *trainer.state.guards.events],
+            notices=[*self.prepared.notices, *trainer.state.guards.events, *unseen],
             comparison=found,
             unlabelled_helped=_in_words(config, pools, found),
             leads=self.prepared.fabric.is_global_zero,
@@ -195,6 +201,18 @@ class _Run:
             for segmentor in (trainer.state.networks.ema.teacher, twin.segmentor)
         )
         return compare(run_NKK, twin_NKK, pool.places[:, 0], config.schema_, seed=config.train.seed)
+
+
+def _unseen(config: Config, figures: Mapping[str, Any]) -> list[str]:
+    """What to say where the network does not find a class at all."""
+    scores = {name: figures.get("classes", {}).get(name, {}).get("iou") for name in config.schema_.names[1:]}
+    missed = [name for name, iou in scores.items() if iou is not None and iou < _FOUND_IOU]
+    if not missed:
+        return []
+    return [
+        f"on the validation tiles the network finds no {' and no '.join(missed)}: "
+        f"train longer (train.steps, now {config.train.steps}) or annotate more"
+    ]
 
 
 def _in_words(config: Config, pools: Pools, found: Comparison | None) -> str:
