@@ -229,8 +229,9 @@ def summary(table: Table) -> list[str]:
     folds = "; ".join(f"{name}: {', '.join(slides)}" for name, slides in table["test_slides"].items())
     return [
         f"Data: {table['data']}.",
-        f"{cells['finished']} of {cells['wanted']} cells: {len(table['arms'])} arms, {len(table['shares'])} "
-        f"shares of the labels, {len(table['seeds'])} seeds; {made['hours']:g} hours on "
+        f"{cells['finished']} of {cells['wanted']} cells: {_count(table['arms'], 'arm')}, "
+        f"{_count(table['shares'], 'share')} of the labels, {_count(table['seeds'], 'seed')}; "
+        f"{made['hours']:g} hours on "
         f"{', '.join(made['devices']) or '-'}, wsiseg {', '.join(made['wsiseg']) or '-'}, "
         f"torch {', '.join(made['torch']) or '-'}.",
         f"Test slides ({folds}) were in neither the labelled nor the unlabelled part. All seeds are shown; "
@@ -263,6 +264,11 @@ def interval(bounds: Sequence[float | None] | None, *, signs: bool = False) -> s
     """``[0.700, 0.750]``; empty where there is none."""
     show = signed if signs else figure
     return "" if bounds is None else f"[{', '.join(map(show, bounds))}]"
+
+
+def _count(things: Sequence[Any], word: str) -> str:
+    """``1 share``, ``5 seeds``."""
+    return f"{len(things)} {word}{'' if len(things) == 1 else 's'}"
 
 
 def _cells(table: Table, found: Mapping[str, Any], show: Any) -> list[str]:
