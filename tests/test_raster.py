@@ -65,6 +65,20 @@ class TestRows:
         expected = [Box(x, y, min(x + 24, 40), y + 8) for y in range(0, 32, 8) for x in (0, 24)]
         assert asked == expected
 
+    @pytest.mark.parametrize("threads", [1, 8])
+    def test_threads_in_rows_of_their_own_paint_each_row_once(self, monkeypatch, threads):
+        painter = ShapePainter([(shapely.box(1, 1, 39, 127), 9)])
+        asked = []
+        paint = painter.paint
+        monkeypatch.setattr(painter, "paint", lambda box: asked.append(box) or paint(box))
+        tiles = [tile.read for tile in TileGrid((40, 128), 8)]
+        rows = RowPainter(painter, tiles, threads)
+        own = np.array_split(np.arange(len(tiles)), threads)
+        for turn in range(max(map(len, own))):
+            for part in own:
+                rows.paint(tiles[part[min(turn, len(part) - 1)]])
+        assert len(asked) == len(set(asked)) == 16
+
     def test_threads_share_one(self):
         rng = np.random.default_rng(0)
         points = zip(rng.uniform(0, 1000, 300), rng.uniform(0, 1000, 300), strict=True)

@@ -32,7 +32,8 @@ Painter: TypeAlias = "ShapePainter | RowPainter"
 _LONG_RUN = 24
 _MOST_STRETCHES = 64
 _STRETCH_PX = 8192
-_KEPT_STRETCHES = 4
+_KEPT_STRETCHES = 2
+"""For each thread that asks: the row that it is in, and the next."""
 
 
 class ShapePainter:
@@ -94,10 +95,12 @@ class RowPainter:
         painter: What paints.
         boxes_gr: The boxes that will be asked for, row by row; those with the same upper and lower edge
             that follow each other are painted together. Any other box is painted by itself.
+        threads: How many go through them, each in rows of its own.
     """
 
-    def __init__(self, painter: Painter, boxes_gr: Sequence[Box]) -> None:
+    def __init__(self, painter: Painter, boxes_gr: Sequence[Box], threads: int = 2) -> None:
         self._painter = painter
+        self._kept = _KEPT_STRETCHES * threads
         self._stretch_of = {
             box: stretch for stretch, boxes in _stretches(boxes_gr) for box in boxes if box != stretch
         }
@@ -115,7 +118,7 @@ class RowPainter:
         with self._lock:
             stretch = self._recent.setdefault(whole, _Stretch())
             self._recent.move_to_end(whole)
-            if len(self._recent) > _KEPT_STRETCHES:
+            if len(self._recent) > self._kept:
                 self._recent.popitem(last=False)
         with stretch.lock:
             if stretch.label is None:

@@ -96,7 +96,8 @@ def look_at(slide: Slide, max_side: int = _OVERVIEW_PX) -> Overview:
     """The overview of a slide, no side above ``max_side`` pixels; what cannot be read is white, and noted.
 
     A stored level of at least half that size is taken as it is: shrinking the level above would decode
-    16 times as much. Where there is none, whole pixels are averaged: fractions cost twice the time.
+    16 times as much. Where there is none, the next one is shrunk by the least whole number that fits, give or
+    take what its sides leave over, so the picture may be down to half the size too.
     """
     sides = [max(level.size) for level in slide.levels]
     fitting = [side for side in sides if max_side <= 2 * side <= 2 * max_side]

@@ -1,11 +1,12 @@
 """Which hidden tiles a model would have annotated next, and training with them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from studycells import SUPERVISED, make_study
+from studycells import SUPERVISED, make_study, write_cells
 from studymodels import Darkness, model_of_discs
 from torch import Tensor, nn
 from trainstores import make_config, write_tiles
@@ -20,8 +21,10 @@ from wsiseg.study import work
 from wsiseg.study.acquire import labelled_tiles, propose
 from wsiseg.study.cells import read_cell
 from wsiseg.study.judge import entropy_map
+from wsiseg.study.plan import plan_tasks
 from wsiseg.study.run import StudyOptions, StudyResult, report_study, run_study
-from wsiseg.tilestore import TileStore
+from wsiseg.study.work import Place
+from wsiseg.tilestore import TileStore, store_lock
 from wsiseg.train.run import begin_run
 
 CRITERIA = ("random", "entropy", "discriminator")
@@ -103,6 +106,11 @@ def test_without_a_discriminator_that_knows_there_is_no_such_criterion(
     judge = None if discriminator.get("kind") else Distrust()
     found = propose(model_of_discs(config, judge), stores, (2,), progress=NullProgress())
     assert tuple(found["2"]) == ("random", "entropy")
+    split = config.train.split.model_copy(update={"labelled_share": 1.0})
+    train = config.train.model_copy(update={"split": split})
+    model = model_of_discs(config.model_copy(update={"train": train}), judge)
+    nothing = propose(model, stores, (2,), progress=NullProgress())
+    assert nothing == {"2": {"random": {}, "entropy": {}}}
 
 
 def test_the_budget_is_a_share_of_what_could_be_learnt_from(stores: list[TileStore]) -> None:
@@ -165,6 +173,64 @@ def test_a_round_whose_first_model_failed_says_so(tiles: Path, monkeypatch: pyte
     first, second = run(make_study(arms=arms, baseline="H"), tiles).outcomes
     assert (first.status, second.status) == ("failed", "failed")
     assert "entropy_1-2_0 waits for H_1-2_0, whose model chooses tiles for it" in second.reason
+
+
+def test_an_older_result_of_the_first_model_is_not_used(tiles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arms = {"H": {}, "entropy": ROUND["entropy"]}
+    run(make_study(arms=arms, baseline="H"), tiles)
+
+    def fail(config: Config, **_: Any) -> Any:
+        raise TrainingDivergedError("a loss is not finite at step 1")
+
+    monkeypatch.setattr(work, "begin_run", fail)
+    other = {**arms, "H": {"train.augment.hed": 0.0}}
+    outcomes = run(make_study(arms=other, baseline="H"), tiles).outcomes
+    assert [outcome.status for outcome in outcomes] == ["failed", "failed"]
+    assert "waits for H_1-2_0" in str(outcomes[1].reason)
+
+
+def test_a_round_whose_first_model_another_process_trains_is_left_alone(tiles: Path) -> None:
+    arms = {"H": {}, "entropy": ROUND["entropy"]}
+    with store_lock(tiles.parent / "out" / "cells" / "H_1-2_0.json"):
+        outcomes = run(make_study(arms=arms, baseline="H"), tiles).outcomes
+    assert [outcome.status for outcome in outcomes] == ["skipped", "skipped"]
+
+
+def test_a_round_is_not_continued_with_other_tiles(tiles: Path) -> None:
+    arms = {"H": {}, "entropy": ROUND["entropy"]}
+    _, task = plan_tasks(make_study(arms=arms, baseline="H"), tiles, Place(tiles.parent / "out", "cpu"))
+    described = []
+    for tile in (0, 1):
+        split = task.config.train.split.model_copy(update={"also_labelled": {"a": (tile,)}})
+        train = task.config.train.model_copy(update={"split": split})
+        chosen = replace(task, config=task.config.model_copy(update={"train": train}))
+        described.append(work._described(chosen))
+    assert described[0] != described[1]
+
+
+@pytest.mark.parametrize(
+    "setting", [{"train.split.validation_share": 0.5}, {"train.sampler.min_class_pixels": 5}]
+)
+def test_both_arms_have_to_keep_the_same_labels(tiles: Path, setting: dict[str, Any]) -> None:
+    arms = {"H": {}, "entropy": {**ROUND["entropy"], **setting}}
+    with pytest.raises(ConfigError, match=r"arm entropy: acquire\.after: H: found another train\.split"):
+        run(make_study(arms=arms, baseline="H"), tiles)
+
+
+def test_labels_are_not_weighed_where_a_share_is_not_all(tmp_path: Path) -> None:
+    arms = {"A+": {}, "random": {"acquire": {"after": "A+", "by": "random", "add": "1/4"}}}
+    study = make_study(arms=arms)
+    write_cells(tmp_path, study, {"A+": 0.8, "random": 0.9})
+    for odd in (3, None):
+        path = tmp_path / "cells" / "random_1-2_0.json"
+        data = json.loads(path.read_text())
+        path.write_text(json.dumps({**data, "key": {**data["key"], "acquired": odd}}))
+        assert report_study("discs", study, tmp_path).table["missing"] == ["random_1-2_0"]
+    table = report_study("discs", study, tmp_path).table
+    assert table["labels"] == {"random": {}}
+    assert (
+        "random: 1/4 of the labels beside its share, chosen by random with the model of A+" in table["notes"]
+    )
 
 
 def test_the_discriminator_has_to_know_something(tiles: Path) -> None:

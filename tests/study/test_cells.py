@@ -109,7 +109,8 @@ def test_whatever_decides_further_labels_is_in_the_key(other: Acquired) -> None:
     own = replace(key(), acquired=ACQUIRED)
     assert own.fits(json.loads(json.dumps(own.to_json())))
     assert not own.fits(replace(key(), acquired=other).to_json())
-    assert not own.fits({**own.to_json(), "acquired": 3})
+    for odd in (3, {}, {**own.to_json()["acquired"], "add": "1/0"}):
+        assert not own.fits({**own.to_json(), "acquired": odd})
 
 
 def test_another_version_does_not_fit() -> None:

@@ -104,6 +104,7 @@ def test_arms_share_no_settings_by_accident() -> None:
         (acquire(after="B"), "B.acquire.after: 'B' is none of the arms A+"),
         (acquire(by="luck"), "B.acquire.by: Input should be 'random', 'entropy' or 'discriminator'"),
         (acquire(add=2), "2 is not above 0 and at most 1"),
+        ({**acquire(), "shares": [0.5, 1]}, "B.acquire: at share 1 no label is hidden"),
         (acquire(seed=2), "B.acquire.seed: Extra inputs are not permitted"),
     ],
 )

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import ndimage
 from studycells import make_study, write_cells
 from studymodels import model_of_discs
 from trainstores import make_config, write_tiles
@@ -71,19 +72,30 @@ def test_what_lies_where_nothing_is_known_does_not_count(store: TileStore) -> No
     assert count(store, truth, predicted)["area"] == ObjectCounts(0, 1, 0)
 
 
-def test_what_predict_would_leave_out_does_not_count(store: TileStore) -> None:
+@pytest.mark.parametrize("class_index", [1, 2])
+def test_what_is_right_is_right_at_the_border_of_what_is_known(store: TileStore, class_index: int) -> None:
+    predicted = empty()
+    predicted[4:14, 50:75] = class_index
+    truth = predicted.copy()
+    truth[:, 60:] = IGNORE_INDEX
+    found = count(store, truth, predicted)["area" if class_index == 1 else "nucleus"]
+    assert found == ObjectCounts(1, 1, 1)
+
+
+def test_what_predict_would_leave_out_counts_on_neither_side(store: TileStore) -> None:
     truth, predicted = empty(), empty()
     predicted[0, 0:16] = predicted[10, 0:15] = 1
     assert count(store, truth, predicted)["area"] == ObjectCounts(0, 1, 0), "16 px are 4 um2"
+    assert count(store, predicted, truth)["area"] == ObjectCounts(1, 0, 0)
 
 
 def test_the_counts_reach_the_result(tmp_path: Path) -> None:
     store = TileStore.open(write_tiles(tmp_path, "a", count=5))
     (slide,) = examine(model_of_discs(make_config()), [store], progress=NullProgress())["slides"]
-    true, predicted, matched = slide["objects"]["disc"]
-    # Discs of neighbouring tiles may touch, none is smaller than a tile's.
-    assert 1 <= true <= 5
-    assert matched <= min(true, predicted)
+    truth = np.concatenate([*store.labels(range(5))], axis=1)
+    discs = ndimage.label(truth)[1]
+    assert slide["objects"] == {"disc": [discs, discs, discs]}
+    assert discs > 1
 
 
 def test_a_slide_that_is_too_large_is_not_put_together(

@@ -1,5 +1,6 @@
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from wsiseg.annotation import Classified
 from wsiseg.errors import SlideReadError
 from wsiseg.progress import NullProgress
 from wsiseg.tilestore import StoreWriter, TileStore, encode_tile
+from wsiseg.tiling import pipeline
 from wsiseg.tiling.labelling import Labeller
 from wsiseg.tiling.pipeline import TileMaker, fill_store
 
@@ -98,6 +100,33 @@ def test_no_thread_reads_any_more_when_the_user_has_had_enough(tmp_path):
         fill_store(writer, plan, make, workers=3, progress=Impatient())
     assert running == []
     assert caught.tb is not None, "the frames are still held, as they are on the way up"
+
+
+@pytest.mark.parametrize("moment", ["handing out", "waiting"])
+def test_an_interrupted_caller_stops_the_workers(tmp_path, monkeypatch, moment):
+    writer, plan = start(tmp_path, 64 * 8)
+    made = []
+
+    def make(i):
+        made.append(i)
+        time.sleep(0.002)
+        return tile()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    class Interrupted(ThreadPoolExecutor):
+        def submit(self, write, shard, tiles):
+            return interrupt() if shard == 4 else super().submit(write, shard, tiles)
+
+    if moment == "waiting":
+        monkeypatch.setattr(pipeline, "as_completed", interrupt)
+    else:
+        monkeypatch.setattr(pipeline, "ThreadPoolExecutor", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fill_store(writer, plan, make, workers=2, progress=NullProgress())
+    assert len(made) < 64
+    assert not working()
 
 
 def test_shards_that_end_at_the_same_time_leave_whole_lines(tmp_path):

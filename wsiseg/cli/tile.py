@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     type=click.IntRange(min=1),
     default=2,
     show_default=True,
-    help="Threads that read and compress.",
+    help="Threads; each takes 64 tiles at a time from the slide to the disk.",
 )
 @backend_option
 @click.option("--strict", is_flag=True, help="Make anything wrong with the annotations an error.")

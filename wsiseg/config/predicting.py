@@ -43,5 +43,5 @@ class PredictConfig(Section):
         2048,
         ge=256,
         le=16384,
-        description="Longest side of the overview; a stored level of at least half is taken as it is",
+        description="Longest side of the overview; less, but at least half, where stored levels suit",
     )

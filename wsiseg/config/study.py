@@ -147,6 +147,8 @@ class StudyConfig(Section):
         plain = [arm for arm, settings in self.arms.items() if ACQUIRE not in settings]
         for arm in self.arms:
             wanted = self.acquired(arm)
+            if wanted is not None and 1 in self.shares:
+                raise ValueError(f"{arm}.{ACQUIRE}: at share 1 no label is hidden; leave that share out")
             if wanted is not None and wanted.after not in plain:
                 raise ValueError(
                     f"{arm}.{ACQUIRE}.after: {wanted.after!r} is none of the arms {', '.join(plain)}"

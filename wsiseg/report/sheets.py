@@ -73,8 +73,8 @@ def differences(table: Table) -> Sheet:
 
     return Sheet(
         f"Paired difference to {table['baseline']}",
-        "Same seed, same labels, same test tiles. In brackets the 95 % interval of a bootstrap that draws "
-        "slides, then tiles; behind it, how many seeds have the sign of the mean.",
+        "Same seed, same share of the labels, same test tiles. In brackets the 95 % interval of a bootstrap "
+        "that draws slides, then tiles; behind it, how many seeds have the sign of the mean.",
         ["arm", *table["shares"]],
         [[arm, *_cells(table, found, cell)] for arm, found in table["differences"].items() if found],
     )

@@ -149,7 +149,7 @@ class Slide:
             raise ValueError(f"nothing to read: {box_l0} as {size}")
         if size == (box_l0.width, box_l0.height):
             return self._read_level(0, box_l0, unreadable)
-        return self._resample(box_l0, size, unreadable, _BAND_PIXELS)
+        return self._resample(box_l0, size, unreadable, _BAND_PIXELS, forget=False)
 
     def thumbnail(
         self, max_side: int = 2048, *, unreadable: list[Box] | None = None
@@ -172,16 +172,22 @@ class Slide:
         if size == (width, height):
             rgb = self._read_level(0, self.box_l0, unreadable)
         else:
-            rgb = self._resample(self.box_l0, size, unreadable, _OVERVIEW_BAND_PIXELS)
+            rgb = self._resample(self.box_l0, size, unreadable, _OVERVIEW_BAND_PIXELS, forget=True)
         # Tiles kept for a next read nearby would lie there while the overview is looked at.
         self._backend.forget()
         give_back()
         return rgb, (width / size[0], height / size[1])
 
     def _resample(
-        self, box_l0: Box, size: tuple[int, int], unreadable: list[Box] | None, band_px: int
+        self,
+        box_l0: Box,
+        size: tuple[int, int],
+        unreadable: list[Box] | None,
+        band_px: int,
+        *,
+        forget: bool,
     ) -> NDArray[np.uint8]:
-        """See ``read``; of a level no more than ``band_px`` pixels are held at a time, and their tiles."""
+        """See ``read``; ``band_px`` pixels of a level are held at a time, and with ``forget`` no more."""
         factor = (box_l0.width / size[0], box_l0.height / size[1])
         level = self._level_for(min(factor))
         scale_x, scale_y = self.levels[level].scale
@@ -195,7 +201,8 @@ class Slide:
             corner = (start[0], start[1] + row * step[1])
             part = (size[0], height)
             image[row : row + height] = self._read_resampled(level, corner, step, part, unreadable)
-            self._backend.forget()
+            if forget:
+                self._backend.forget()
         return image
 
     def _level_for(self, factor: float) -> int:

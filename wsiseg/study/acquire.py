@@ -6,7 +6,6 @@ uncertainty; the discriminator in the place of the uncertainty).
 """
 
 from collections.abc import Sequence
-from typing import get_args
 
 import numpy as np
 import torch
@@ -86,9 +85,10 @@ def _score(model: TrainedModel, pool: Pool, progress: Progress) -> dict[Criterio
     found: dict[Criterion, NDArray[np.float64]] = {
         "random": generator(model.config.train.seed, "acquire").random(len(pool)),
         "entropy": np.concatenate(entropy),
-        "discriminator": np.concatenate(suspicion),
     }
-    return {name: found[name] for name in get_args(Criterion) if len(found[name]) == len(pool)}
+    if asked is not None:
+        found["discriminator"] = np.concatenate(suspicion)
+    return found
 
 
 def _by_slide(pool: Pool, chosen: NDArray[np.int64]) -> Choice:

@@ -91,7 +91,7 @@ class Acquired:
         try:
             train = TrainConfig.model_validate(data["train"])
             return cls(data["by"], Fraction(data["add"]), train, data["weights"])
-        except (KeyError, TypeError) as err:
+        except (KeyError, TypeError, ArithmeticError) as err:
             raise ValueError(str(err)) from err
 
 

@@ -79,7 +79,8 @@ def by_config(study: StudyConfig) -> Wanted:
         train = cell_config(arms[cell.arm], cell.share, cell.seed).train
         tiles, weights = key.get("stores", {}), key.get("weights")
         # Of the other arm too, the file need not be there.
-        others = {arm: (key.get("acquired") or {}).get("weights") for arm in study.arms}
+        known = key.get("acquired")
+        others = dict.fromkeys(study.arms, known.get("weights") if isinstance(known, dict) else None)
         acquired = acquired_key(study, arms, cell, others)
         return CellKey(train, tiles, study.all_folds[cell.fold], weights, acquired).fits(key)
 

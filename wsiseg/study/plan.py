@@ -3,19 +3,17 @@
 import hashlib
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from wsiseg.config import Config
-from wsiseg.config.study import AcquireConfig, StudyConfig, arm_config, cell_config
-from wsiseg.config.training import TrainConfig
+from wsiseg.config.study import StudyConfig, arm_config, cell_config
 from wsiseg.errors import ConfigError
 from wsiseg.study.acquire import labelled_tiles
 from wsiseg.study.cells import Cell, CellKey, acquired_key
 from wsiseg.study.judge import learns_right
 from wsiseg.study.slides import store_keys, take_sides
 from wsiseg.study.work import Acquisition, CellTask, Place
-from wsiseg.tilestore import TileStore
 from wsiseg.train.data import check_alike, open_stores
 
 
@@ -37,73 +35,46 @@ def plan_tasks(study: StudyConfig, tiles: Path, place: Place) -> list[CellTask]:
     stores = open_stores(tiles)
     check_alike(stores)
     arms = {arm: arm_config(study, arm) for arm in study.arms}
-    _check_criteria(study, arms)
+    _check_acquired(study, arms)
     weights = {arm: _digest_weights(arm, config) for arm, config in arms.items()}
-    tasks = []
+    tasks: dict[Cell, CellTask] = {}
+    labelled: dict[Cell, int] = {}
     for cell in all_cells(study):
         config = cell_config(arms[cell.arm], cell.share, cell.seed)
         test_slides = study.all_folds[cell.fold]
         sides = take_sides(stores, test_slides, config.train)
-        key = CellKey(
-            config.train,
-            store_keys(sides),
-            test_slides,
-            weights[cell.arm],
-            acquired_key(study, arms, cell, weights),
-        )
+        acquired = acquired_key(study, arms, cell, weights)
+        key = CellKey(config.train, store_keys(sides), test_slides, weights[cell.arm], acquired)
         teaching, testing = (
             tuple(store.path.resolve() for store in side) for side in (sides.teaching, sides.testing)
         )
-        budgets = _Budgets(study, sides.teaching, config.train)
-        tasks.append(
-            CellTask(
-                cell,
-                key,
-                config,
-                teaching,
-                testing,
-                place,
-                proposes=budgets.asked_of(cell.arm),
-                acquires=budgets.of(cell),
-            )
-        )
-    return tasks
+        tasks[cell] = CellTask(cell, key, config, teaching, testing, place)
+        labelled[cell] = labelled_tiles(sides.teaching, config.train)
+    for cell, task in tasks.items():
+        wanted = study.acquired(cell.arm)
+        if wanted is not None:
+            first = tasks[replace(cell, arm=wanted.after)]
+            count = max(1, round(wanted.add * labelled[first.cell]))
+            acquires = Acquisition(wanted.by, count, first.cell, first.key)
+            tasks[cell] = replace(task, acquires=acquires)
+            tasks[first.cell] = replace(first, proposes=tuple(sorted({*first.proposes, count})))
+    return list(tasks.values())
 
 
-@dataclass(frozen=True)
-class _Budgets:
-    """How many tiles are chosen, by whose model.
-
-    Attributes:
-        study: The study.
-        teaching: Stores to learn from, in a fold.
-        train: How they are split.
-    """
-
-    study: StudyConfig
-    teaching: tuple[TileStore, ...]
-    train: TrainConfig
-
-    def of(self, cell: Cell) -> Acquisition | None:
-        """What a cell acquires."""
-        wanted = self.study.acquired(cell.arm)
-        if wanted is None:
-            return None
-        return Acquisition(wanted.by, self._count(wanted), replace(cell, arm=wanted.after))
-
-    def asked_of(self, arm: str) -> tuple[int, ...]:
-        """The numbers of tiles that the other arms want from the model of this one."""
-        wanted = map(self.study.acquired, self.study.arms)
-        return tuple(sorted({self._count(one) for one in wanted if one is not None and one.after == arm}))
-
-    def _count(self, wanted: AcquireConfig) -> int:
-        return max(1, round(wanted.add * labelled_tiles(self.teaching, self.train)))
-
-
-def _check_criteria(study: StudyConfig, arms: Mapping[str, Config]) -> None:
+def _check_acquired(study: StudyConfig, arms: Mapping[str, Config]) -> None:
+    """Refuse arms whose tiles another arm's model could not choose."""
     for arm in study.arms:
         wanted = study.acquired(arm)
-        if wanted is not None and wanted.by == "discriminator" and not learns_right(arms[wanted.after].train):
+        if wanted is None:
+            continue
+        own, other = arms[arm].train, arms[wanted.after].train
+        if (own.split, own.sampler.min_class_pixels) != (other.split, other.sampler.min_class_pixels):
+            raise ConfigError(
+                f"arm {arm}: acquire.after: {wanted.after}",
+                found="another train.split, or another train.sampler.min_class_pixels",
+                expected="the same: the two would not keep the same labels",
+            )
+        if wanted.by == "discriminator" and not learns_right(other):
             raise ConfigError(
                 f"arm {arm}: acquire.by: discriminator",
                 found=f"{wanted.after} without a discriminator that learns where the segmentor is right",

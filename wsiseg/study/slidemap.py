@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from wsiseg.classes import IGNORE_INDEX, TissueClass
 from wsiseg.objects import ObjectCounts, match_by_rule
 from wsiseg.tilestore import TileStore
-from wsiseg.trace import Polygons, trace_mask
+from wsiseg.trace import trace_mask
 
 MOST_PIXELS = 1 << 26
 """Of a slide in the grid: beyond that its objects are not counted, so that memory stays bounded."""
@@ -48,27 +48,22 @@ class SlideMap:
         self._truth[place], self._predicted[place] = label[own], predicted[own]
 
     def count(self) -> dict[str, ObjectCounts]:
-        """Match the objects of each foreground class, as ``wsiseg evaluate`` does.
+        """Match the objects of each foreground class by its rule.
 
-        A predicted object counts where its centre is known, if it is as large as ``wsiseg predict`` wants it.
+        What is predicted where nothing is known does not count, and areas that ``wsiseg predict`` would leave
+        out count on neither side.
         """
-        return {one.name: self._count(one) for one in self._store.schema.foreground}
+        predicted = np.where(self._truth == IGNORE_INDEX, 0, self._predicted).astype(np.uint8)
+        return {one.name: self._count(one, predicted) for one in self._store.schema.foreground}
 
-    def _count(self, one: TissueClass) -> ObjectCounts:
+    def _count(self, one: TissueClass, predicted: NDArray[np.uint8]) -> ObjectCounts:
         schema, mpp = self._store.schema, self._store.mpp
         smallest = one.min_area_um2 / mpp**2
-        true = trace_mask(schema.whole_mask(self._truth, one.name))
-        predicted = trace_mask(
-            schema.whole_mask(self._predicted, one.name), min_area=smallest, min_hole=smallest
+        ours, theirs = (
+            shapely.transform(
+                trace_mask(schema.whole_mask(label, one.name), min_area=smallest, min_hole=smallest),
+                lambda points: points * mpp,
+            ).tolist()
+            for label in (self._truth, predicted)
         )
-        both = (true, self._known(predicted))
-        ours, theirs = (shapely.transform(shapes, lambda points: points * mpp).tolist() for shapes in both)
         return match_by_rule(ours, theirs, nuclei=one.nucleus).counts
-
-    def _known(self, shapes: Polygons) -> Polygons:
-        """Those whose centre lies where the truth is known."""
-        height, width = self._truth.shape
-        x, y = shapely.get_coordinates(shapely.centroid(shapes)).astype(np.int64).reshape(-1, 2).T
-        known = self._truth[np.minimum(y, height - 1), np.minimum(x, width - 1)] != IGNORE_INDEX
-        kept: Polygons = shapes[known]
-        return kept

@@ -117,7 +117,9 @@ def _plain_difference(found: Difference, results: Results, arm: str, share: str)
 
 
 def _labels(results: Results, arm: str, scores: Mapping[str, Mapping[str, Plain]]) -> Plain:
-    """What the labels of an arm are worth, in labels of the baseline."""
+    """What the labels of an arm are worth, in labels of the baseline; nothing where a share is not all."""
+    if any(results.study.acquired(which) for which in (arm, results.study.baseline)):
+        return {}
     curve, own = scores[results.study.baseline], scores[arm]
     if not curve or not own:
         return {}
@@ -151,10 +153,11 @@ def _by_share(results: Results, arm: str, figure: Any) -> dict[str, Plain]:
 def _objects(cells: Sequence[Mapping[str, Any]]) -> Plain:
     """Precision, recall and F1 of each class, from the counts of all test slides and seeds together."""
     slides = [slide for cell in cells for slide in cell["slides"]]
-    if any(slide.get("objects") is None for slide in slides):
+    if any("objects" not in slide for slide in slides):
+        # Examined before objects were counted.
         return {}
     total: dict[str, ObjectCounts] = {}
-    for slide in slides:
+    for slide in (slide for slide in slides if slide["objects"] is not None):
         for name, counts in slide["objects"].items():
             total[name] = total.get(name, ObjectCounts()) + ObjectCounts(*counts)
     return {
@@ -209,6 +212,21 @@ def _remarks(results: Results) -> list[str]:
     slides = {slide for fold in results.study.all_folds.values() for slide in fold}
     if len(slides) == 1:
         remarks.append("one test slide: the intervals say nothing about other slides")
+    for arm in results.study.arms:
+        wanted = results.study.acquired(arm)
+        if wanted is not None:
+            remarks.append(
+                f"{arm}: {wanted.add} of the labels beside its share, chosen by {wanted.by} "
+                f"with the model of {wanted.after}"
+            )
+    large = {
+        slide["slide"]
+        for cell in results.cells.values()
+        for slide in cell["slides"]
+        if slide.get("objects", {}) is None
+    }
+    if large:
+        remarks.append(f"too large for their objects to be counted: {', '.join(sorted(large))}")
     if results.missing:
         remarks.append(f"unfinished: {len(results.missing)} cells are missing")
     notices = [notice for cell in results.cells.values() for notice in cell["training"]["notices"]]

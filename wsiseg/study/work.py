@@ -64,11 +64,13 @@ class Acquisition:
         by: What hidden tiles are ranked by.
         count: How many tiles.
         cell: The cell whose model ranks them; it is done before.
+        key: What decides that one's result.
     """
 
     by: Criterion
     count: int
     cell: Cell
+    key: CellKey
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,7 @@ def run_cell(task: CellTask, progress: Progress | None = None) -> None:
         run = _train(task, progress)
         figures = _examine(task, run, progress)
         made = _made(task.place.device, time.monotonic() - begun)
-        named = {slide: list(tiles) for slide, tiles in task.config.train.split.also_labelled.items()}
-        taught = {**_training(run), "also_labelled": named}
+        taught = {**_training(run), "also_labelled": _also_labelled(task)}
         result = {**_head(task.cell), "made": made, "training": taught, **figures}
         write_cell(task.result, {**result, "key": task.key.to_json()})
         if not task.place.keep_runs:
@@ -163,13 +164,19 @@ def _with_acquired(task: CellTask) -> CellTask:
     """The task with the tiles that another cell's model has chosen.
 
     Raises:
+        StoreLockedError: Another process is at that cell.
         TrainingError: That cell is not finished.
     """
     if task.acquires is None:
         return task
     wanted = task.acquires
-    first = read_cell(wanted.cell.file(task.place.out)) or {}
-    chosen = first.get(_PROPOSALS, {}).get(str(wanted.count), {}).get(wanted.by)
+    result = wanted.cell.file(task.place.out)
+    with store_lock(result):
+        first = read_cell(result)
+    # A result of another method, or of other tiles, may lie there still.
+    fits = first is not None and wanted.key.fits(first["key"])
+    proposed = first.get(_PROPOSALS, {}) if first is not None and fits else {}
+    chosen = proposed.get(str(wanted.count), {}).get(wanted.by)
     if chosen is None:
         raise TrainingError(
             f"{task.cell.name} waits for {wanted.cell.name}, whose model chooses tiles for it",
@@ -212,7 +219,16 @@ def _train(task: CellTask, progress: Progress) -> Path:
 
 def _described(task: CellTask) -> dict[str, Any]:
     """What an interrupted training must have in common with the task to be continued."""
-    return {"version": _TASK_VERSION, "folder": str(task.folder), "key": task.key.to_json()}
+    return {
+        "version": _TASK_VERSION,
+        "folder": str(task.folder),
+        "key": task.key.to_json(),
+        "also_labelled": _also_labelled(task),
+    }
+
+
+def _also_labelled(task: CellTask) -> dict[str, list[int]]:
+    return {slide: list(tiles) for slide, tiles in task.config.train.split.also_labelled.items()}
 
 
 def _read_task(folder: Path) -> dict[str, Any] | None:

@@ -57,10 +57,15 @@ class Labeller:
         self._ignored: Painter = ShapePainter(_shapes(classified.ignored, frame, 1))
         self._regions: Painter = ShapePainter(_shapes(classified.regions, frame, 1))
 
-    def expect(self, boxes_gr: Sequence[Box]) -> None:
-        """Say which boxes will be asked for, row by row, so that a row is painted at once; none has to be."""
+    def expect(self, boxes_gr: Sequence[Box], workers: int) -> None:
+        """Say which boxes will be asked for, row by row, so that a row is painted at once; none has to be.
+
+        Args:
+            boxes_gr: The boxes.
+            workers: Threads that go through them, each in rows of its own.
+        """
         self._objects, self._ignored, self._regions = (
-            RowPainter(painter, boxes_gr) if len(painter) else painter
+            RowPainter(painter, boxes_gr, workers) if len(painter) else painter
             for painter in (self._objects, self._ignored, self._regions)
         )
 

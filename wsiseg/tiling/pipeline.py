@@ -1,8 +1,9 @@
 """Reading, labelling, compressing and writing tiles, each worker a shard at a time.
 
 A worker takes a whole shard from the slide to the disk: decoders, compressors and the system's write release
-the interpreter's lock, no tile is handed from thread to thread, and memory holds one tile a worker, whatever
-the size of the slide. What is written does not depend on who wrote it.
+the interpreter's lock, and no tile is handed from thread to thread. Beside the decoder's cache and the rows
+of labels that are painted, memory holds one tile a worker, whatever the size of the slide. What is written
+does not depend on who wrote it. A slide keeps no more workers busy than it has shards.
 """
 
 import threading
@@ -82,7 +83,7 @@ def fill_store(
         writer: Of the store.
         plan: What it shall hold.
         make: Makes the tile at a position of the plan; called from threads.
-        workers: Threads; a single one is the caller's.
+        workers: Threads at the most; a single one is the caller's.
         progress: Told of each tile, from threads.
 
     Raises:
@@ -106,8 +107,8 @@ def fill_store(
             writer.write(shard, tiles(positions))
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="tile") as pool:
-        waiting = [pool.submit(writer.write, shard, tiles(positions)) for shard, positions in shards]
         try:
+            waiting = [pool.submit(writer.write, shard, tiles(positions)) for shard, positions in shards]
             for future in as_completed(waiting):
                 future.result()
         finally:

@@ -130,7 +130,7 @@ class _Tiler:
         tissue = map_tissue(self._slide, overview, self._config.tissue, self._job.mask)
         labeller = labels.on(self._frame)
         plan, boxes = self._plan(tissue, labels, labeller)
-        labeller.expect(boxes)
+        labeller.expect(boxes, self._options.workers)
         give_back()
         same = before if before is not None and before.header.image_key == plan.header.image_key else None
         writer = StoreWriter.begin(self._target, plan, images_from=None if same is None else same.path)

@@ -187,6 +187,7 @@ def make_pools(stores: Sequence[Store], split: Split, config: TrainConfig) -> Po
         )
     _refuse_unseen(labelled, "Annotate the class, or leave it out of the classes and tile again")
     unlabelled = _pool(stores, split.training, labelled=False)
+    _named_tiles(labelled, config.split.also_labelled)
     if config.split.labelled_share < 1:
         labelled, unlabelled = _hide_labels(labelled, unlabelled, config)
     validation = _pool(stores, split.validation, labelled=True)
