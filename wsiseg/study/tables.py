@@ -228,7 +228,7 @@ def _remarks(results: Results) -> list[str]:
     if large:
         remarks.append(f"too large for their objects to be counted: {', '.join(sorted(large))}")
     if results.missing:
-        remarks.append(f"unfinished, cells that are missing: {len(results.missing)}")
+        remarks.append(f"unfinished: {len(results.missing)} cells are missing")
     notices = [notice for cell in results.cells.values() for notice in cell["training"]["notices"]]
     undone = sum("back to step" in notice or "the run keeps" in notice for notice in notices)
     if undone:
