@@ -18,7 +18,7 @@ from wsiseg.config import PredictConfig
 from wsiseg.errors import ConfigError
 from wsiseg.infer.turning import DIHEDRAL, FLIPS, Predictor, TurningPredictor
 from wsiseg.model.checkpoint import TrainedModel, load_trained
-from wsiseg.model.losses import one_hot
+from wsiseg.model.losses import as_shown
 
 
 class TorchPredictor:
@@ -78,12 +78,9 @@ def _judge(model: TrainedModel) -> Callable[[Tensor, Tensor], Tensor]:
     discriminator = model.discriminator
     if discriminator is None:
         raise ConfigError("predict.confidence: the model has no discriminator", remedy="Leave it out")
-    shows_classes = discriminator.config.fake_input == "argmax"
 
     def judge(image_N3TT: Tensor, probabilities_NKTT: Tensor) -> Tensor:
-        shown_NKTT = probabilities_NKTT
-        if shows_classes:
-            shown_NKTT = one_hot(probabilities_NKTT.argmax(dim=1), probabilities_NKTT.shape[1])
+        shown_NKTT = as_shown(probabilities_NKTT, discriminator.config)
         verdict_N1hw = discriminator(image_N3TT, shown_NKTT).float().sigmoid()
         if verdict_N1hw.shape[-2:] == image_N3TT.shape[-2:]:
             return cast("Tensor", verdict_N1hw)

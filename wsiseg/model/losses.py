@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from wsiseg.classes import IGNORE_INDEX
+from wsiseg.config.training import DiscriminatorConfig
 
 
 def cross_entropy(logits_NKHW: Tensor, label_NHW: Tensor, weight_K: Tensor | None = None) -> Tensor:
@@ -82,6 +83,16 @@ def likeliest(scores_NKHW: Tensor) -> Tensor:
     ``argmax`` gives the same; along an axis of a few classes it takes up to ten times as long on a CPU.
     """
     return scores_NKHW.max(dim=1).indices
+
+
+def hard(probabilities_NKHW: Tensor) -> Tensor:
+    """The likeliest class as planes of 0 and 1."""
+    return one_hot(likeliest(probabilities_NKHW), probabilities_NKHW.shape[1])
+
+
+def as_shown(probabilities_NKHW: Tensor, config: DiscriminatorConfig) -> Tensor:
+    """A prediction as a discriminator of this configuration learns to judge it."""
+    return hard(probabilities_NKHW) if config.fake_input == "argmax" else probabilities_NKHW
 
 
 def correctness(logits_NKHW: Tensor, label_NHW: Tensor) -> Tensor:

@@ -149,7 +149,7 @@ class Slide:
             raise ValueError(f"nothing to read: {box_l0} as {size}")
         if size == (box_l0.width, box_l0.height):
             return self._read_level(0, box_l0, unreadable)
-        return self._resample(box_l0, size, unreadable, _BAND_PIXELS, forget=False)
+        return self._resample(box_l0, size, unreadable)
 
     def thumbnail(
         self, max_side: int = 2048, *, unreadable: list[Box] | None = None
@@ -172,26 +172,21 @@ class Slide:
         if size == (width, height):
             rgb = self._read_level(0, self.box_l0, unreadable)
         else:
-            rgb = self._resample(self.box_l0, size, unreadable, _OVERVIEW_BAND_PIXELS, forget=True)
+            rgb = self._resample(self.box_l0, size, unreadable, overview=True)
         # Tiles kept for a next read nearby would lie there while the overview is looked at.
         self._backend.forget()
         give_back()
         return rgb, (width / size[0], height / size[1])
 
     def _resample(
-        self,
-        box_l0: Box,
-        size: tuple[int, int],
-        unreadable: list[Box] | None,
-        band_px: int,
-        *,
-        forget: bool,
+        self, box_l0: Box, size: tuple[int, int], unreadable: list[Box] | None, *, overview: bool = False
     ) -> NDArray[np.uint8]:
-        """See ``read``; ``band_px`` pixels of a level are held at a time, and with ``forget`` no more."""
+        """See ``read``; for an overview in thin bands, of which nothing is kept."""
         factor = (box_l0.width / size[0], box_l0.height / size[1])
         level = self._level_for(min(factor))
         scale_x, scale_y = self.levels[level].scale
         start, step = (box_l0.x0 / scale_x, box_l0.y0 / scale_y), (factor[0] / scale_x, factor[1] / scale_y)
+        band_px = _OVERVIEW_BAND_PIXELS if overview else _BAND_PIXELS
         rows = max(1, int(band_px / (step[1] * max(1.0, step[0]) * size[0])))
         if rows >= size[1]:
             return self._read_resampled(level, start, step, size, unreadable)
@@ -201,7 +196,7 @@ class Slide:
             corner = (start[0], start[1] + row * step[1])
             part = (size[0], height)
             image[row : row + height] = self._read_resampled(level, corner, step, part, unreadable)
-            if forget:
+            if overview:
                 self._backend.forget()
         return image
 

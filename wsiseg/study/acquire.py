@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wsiseg.config.study import Criterion
 from wsiseg.config.training import TrainConfig
 from wsiseg.model.checkpoint import TrainedModel
-from wsiseg.model.losses import likeliest, one_hot
+from wsiseg.model.losses import as_shown
 from wsiseg.progress import Progress
 from wsiseg.study.judge import entropy_map, learns_right, score_map
 from wsiseg.tilestore import TileStore
@@ -77,9 +77,7 @@ def _score(model: TrainedModel, pool: Pool, progress: Progress) -> dict[Criterio
             soft_NKHW = model.segmentor(image_NCHW).float().softmax(dim=1)
         entropy.append(entropy_map(soft_NKHW).mean(dim=(1, 2)).double().cpu().numpy())
         if asked is not None:
-            hard_NKHW = one_hot(likeliest(soft_NKHW), soft_NKHW.shape[1])
-            shown_NKHW = hard_NKHW if asked.config.fake_input == "argmax" else soft_NKHW
-            verdict_NHW = score_map(asked, image_NCHW, shown_NKHW)
+            verdict_NHW = score_map(asked, image_NCHW, as_shown(soft_NKHW, asked.config))
             suspicion.append((1 - verdict_NHW).mean(dim=(1, 2)).double().cpu().numpy())
         progress.advance(len(positions))
     found: dict[Criterion, NDArray[np.float64]] = {

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from wsiseg.config.training import TrainConfig
 from wsiseg.model.discriminator import Discriminator
-from wsiseg.model.losses import known_pixels, likeliest, one_hot
+from wsiseg.model.losses import hard, known_pixels, likeliest, one_hot
 from wsiseg.study.tallies import Calibration, Ranking, found_first
 
 
@@ -68,8 +68,7 @@ class Judge:
         known_N1HW = known_pixels(seen.label_NHW)
         truth_NKHW = one_hot(seen.label_NHW, seen.probabilities_NKHW.shape[1])
         soft_NKHW = seen.probabilities_NKHW
-        hard_NKHW = one_hot(likeliest(soft_NKHW), soft_NKHW.shape[1])
-        soft_NHW, hard_NHW = (self._ask(seen, shown * known_N1HW) for shown in (soft_NKHW, hard_NKHW))
+        soft_NHW, hard_NHW = (self._ask(seen, shown * known_N1HW) for shown in (soft_NKHW, hard(soft_NKHW)))
         self._gauge("d_real", self._ask(seen, truth_NKHW), seen.counted_NHW)
         self._gauge("d_soft", soft_NHW, seen.counted_NHW)
         self._gauge("d_argmax", hard_NHW, seen.counted_NHW)

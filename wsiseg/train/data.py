@@ -187,9 +187,9 @@ def make_pools(stores: Sequence[Store], split: Split, config: TrainConfig) -> Po
         )
     _refuse_unseen(labelled, "Annotate the class, or leave it out of the classes and tile again")
     unlabelled = _pool(stores, split.training, labelled=False)
-    _named_tiles(labelled, config.split.also_labelled)
+    named = _named_tiles(labelled, config.split.also_labelled)
     if config.split.labelled_share < 1:
-        labelled, unlabelled = _hide_labels(labelled, unlabelled, config)
+        labelled, unlabelled = _hide_labels(labelled, unlabelled, named, config)
     validation = _pool(stores, split.validation, labelled=True)
     slides = {
         part: sorted({stores[s].name for s in pool.places[:, 0].tolist()})
@@ -230,8 +230,10 @@ def _spread(pool: Pool, most: int) -> Pool:
     return Pool(pool.stores, pool.places[kept])
 
 
-def _hide_labels(labelled: Pool, unlabelled: Pool, config: TrainConfig) -> tuple[Pool, Pool]:
-    """Move all labelled tiles but the configured share to the unlabelled pool."""
+def _hide_labels(
+    labelled: Pool, unlabelled: Pool, named: NDArray[np.int64], config: TrainConfig
+) -> tuple[Pool, Pool]:
+    """Move labelled tiles to the unlabelled pool, but for the configured share and the named positions."""
     count = round(config.split.labelled_share * len(labelled))
     kept = first_in_turn(
         labelled.class_pixels(),
@@ -239,7 +241,7 @@ def _hide_labels(labelled: Pool, unlabelled: Pool, config: TrainConfig) -> tuple
         seed=config.split.labelled_seed,
         min_pixels=config.sampler.min_class_pixels,
     )
-    kept = np.union1d(kept, _named_tiles(labelled, config.split.also_labelled))
+    kept = np.union1d(kept, named)
     rest = np.concatenate([np.delete(labelled.places, kept, axis=0), unlabelled.places])
     rest = rest[np.lexsort((rest[:, 1], rest[:, 0]))]
     labelled = Pool(labelled.stores, labelled.places[kept])

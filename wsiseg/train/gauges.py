@@ -14,10 +14,10 @@ from wsiseg.calibration import BINS, calibration_error
 from wsiseg.classes import ClassSchema
 from wsiseg.config.training import TrainConfig
 from wsiseg.metrics import Scores
-from wsiseg.model.losses import known_pixels, likeliest, one_hot
+from wsiseg.model.losses import hard, known_pixels, likeliest, one_hot
 from wsiseg.model.normalise import standardise, to_unit
 from wsiseg.train.data import Pool
-from wsiseg.train.networks import Networks, hard
+from wsiseg.train.networks import Networks
 from wsiseg.train.subset import first_in_turn
 
 GAUGED_TILES = 16

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from wsiseg.config.root import Config
 from wsiseg.config.training import OptimiserConfig
 from wsiseg.model.discriminator import Discriminator, build_discriminator
-from wsiseg.model.losses import likeliest, one_hot
 from wsiseg.model.segmentor import build_segmentor, split_parameters
 from wsiseg.train.ema import Ema
 
@@ -125,11 +124,6 @@ def statistics_untouched(network: nn.Module) -> Iterator[None]:
     finally:
         for layer, flag in zip(layers, before, strict=True):
             layer.track_running_stats = flag
-
-
-def hard(probabilities_NKHW: Tensor) -> Tensor:
-    """The likeliest class as planes of 0 and 1."""
-    return one_hot(likeliest(probabilities_NKHW), probabilities_NKHW.shape[1])
 
 
 def _compiled(student: nn.Module) -> nn.Module:

@@ -9,8 +9,9 @@ from torch.nn import functional
 
 from wsiseg.classes import IGNORE_INDEX
 from wsiseg.config.training import PseudoLabelConfig
+from wsiseg.model.losses import hard
 from wsiseg.train.data import Batch
-from wsiseg.train.networks import Networks, hard
+from wsiseg.train.networks import Networks
 
 
 @dataclass(frozen=True)

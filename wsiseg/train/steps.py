@@ -13,9 +13,11 @@ from torch import Tensor
 from wsiseg.config.training import DiscriminatorConfig, LossConfig, PseudoLabelConfig
 from wsiseg.model.losses import (
     adversarial_loss,
+    as_shown,
     correctness,
     cross_entropy,
     dice_loss,
+    hard,
     known_pixels,
     one_hot,
     place_bce,
@@ -23,7 +25,7 @@ from wsiseg.model.losses import (
     to_places,
 )
 from wsiseg.train.data import Batch
-from wsiseg.train.networks import Networks, hard
+from wsiseg.train.networks import Networks
 from wsiseg.train.pseudo import PseudoLabels, cutmix, make_pseudo_labels
 
 Metrics = dict[str, Tensor]
@@ -193,7 +195,7 @@ def _real_and_fakes(networks: Networks, batch: Batch, config: DiscriminatorConfi
     classes = logits_NKHW.shape[1]
     real = _Shown(image_NCHW, one_hot(label_NHW, classes), torch.ones_like(known_N1HW), known_N1HW)
     probabilities = logits_NKHW.softmax(dim=1)
-    fake = hard(probabilities) if config.fake_input == "argmax" else probabilities
+    fake = as_shown(probabilities, config)
     target = correctness(logits_NKHW, label_NHW)
     # Unknown pixels are blank in the real planes; blank in the fakes too, they give nothing away.
     shown = [real, _Shown(image_NCHW, fake * known_N1HW, _or_zeros(target, config), known_N1HW)]
