@@ -7,7 +7,8 @@ process of its own, in turn; tables show medians of seconds, imports not counted
 processes took more than an eighth of a processor is made again, up to ten times.
 
 1. ``wsiseg tile`` (tissue, reading, painting the annotations, compressing, writing) with one worker and
-   with two, against the plain OpenSlide loop over the same tiles, which writes nothing.
+   with two, against the plain OpenSlide loop over the same tiles, which writes nothing, and against two
+   commands at once with a worker each: that shares nothing, so it is what two of these processors can do.
 2. Painting 50,000 nuclei, by tiles and as one array, against rasterio.
 3. Codecs on the slide's own tiles: speed of one thread, and size.
 4. With ``--large``: the peak memory of ``wsiseg tile`` on a slide of that size.
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import imagecodecs
@@ -52,6 +53,7 @@ NUMCODECS = {
 }
 ATTEMPTS, MOST_OTHERS = 10, 0.125
 MODES = {"openslide loop": 0, "wsiseg tile, 1 worker": 1, "wsiseg tile, 2 workers": 2}
+PAIR = "two of them at once (half)"
 
 
 def tile_with(workers: int) -> Callable[[Path, Path], int]:
@@ -91,17 +93,35 @@ def run_here(mode: str, slide: Path, store: Path) -> dict[str, float]:
 
 def measure(mode: str, slide: Path, store: Path) -> dict[str, float]:
     """The same in a fresh process."""
-    command = [sys.executable, __file__, "--run", mode, "--slide", str(slide), "--store", str(store)]
-    done = subprocess.run(command, check=True, capture_output=True)
-    figures: dict[str, float] = json.loads(done.stdout)
+    (figures,) = measure_together(mode, slide, [store])
     return figures
+
+
+def measure_together(mode: str, slide: Path, stores: Sequence[Path]) -> list[dict[str, float]]:
+    """The same in fresh processes that run at once, one for each store."""
+    command = [sys.executable, __file__, "--run", mode, "--slide", str(slide), "--store"]
+    started = [subprocess.Popen([*command, str(store)], stdout=subprocess.PIPE) for store in stores]
+    printed = [process.communicate()[0] for process in started]
+    if any(process.returncode for process in started):
+        raise SystemExit(f"{mode} failed")
+    return [json.loads(text) for text in printed]
+
+
+def measure_pair(slide: Path, store: Path) -> dict[str, float]:
+    """Two commands at once with a worker each: the time of the slower one, shared between two slides."""
+    stores = [store.parent.with_name(f"{store.parent.name}-{which}") / store.name for which in "ab"]
+    first, second = measure_together("wsiseg tile, 1 worker", slide, stores)
+    for folder in (path.parent for path in stores):
+        shutil.rmtree(folder)
+    together = {"seconds": max(first["seconds"], second["seconds"]) / 2}
+    return {**first, **together, "cpu": (first["cpu"] + second["cpu"]) / 2}
 
 
 def undisturbed(mode: str, slide: Path, store: Path) -> dict[str, float]:
     """The same, made again while other processes disturb it; ``others`` is what they took of a processor."""
     for _ in range(ATTEMPTS):
         begun, busy, own = time.perf_counter(), busy_seconds(), children_seconds()
-        figures = measure(mode, slide, store)
+        figures = measure_pair(slide, store) if mode == PAIR else measure(mode, slide, store)
         others = busy_seconds() - busy - (children_seconds() - own)
         figures["others"] = others / (time.perf_counter() - begun)
         if figures["others"] < MOST_OTHERS:
@@ -130,7 +150,7 @@ def peak_mb() -> float:
 def end_to_end(slide: Path, store: Path, repeat: int) -> None:
     """Table 1; leaves a store at ``store``."""
     measure("wsiseg tile, 2 workers", slide, store)
-    runs: dict[str, list[dict[str, float]]] = {mode: [] for mode in MODES}
+    runs: dict[str, list[dict[str, float]]] = {mode: [] for mode in (*MODES, PAIR)}
     for _ in range(repeat):
         for mode, figures in runs.items():
             figures.append(undisturbed(mode, slide, store))
@@ -138,7 +158,7 @@ def end_to_end(slide: Path, store: Path, repeat: int) -> None:
     tiles = runs["openslide loop"][0]["tiles"]
     loop, one = seconds["openslide loop"], seconds["wsiseg tile, 1 worker"]
     print(f"\n{tiles:.0f} tiles of 512 px, median of {repeat}; CPU seconds tell less of what else runs")
-    print(f"{'':24} {'s':>7} {'CPU s':>7} {'Mpx/s':>7} {'x openslide':>12} {'x 1 worker':>11} {'peak MB':>8}")
+    print(f"{'':26} {'s':>7} {'CPU s':>7} {'Mpx/s':>7} {'x openslide':>12} {'x 1 worker':>11} {'peak MB':>8}")
     disturbed = sum(run["others"] >= MOST_OTHERS for figures in runs.values() for run in figures)
     if disturbed:
         print(f"{disturbed} of these runs were disturbed by other processes all the same")
@@ -146,7 +166,7 @@ def end_to_end(slide: Path, store: Path, repeat: int) -> None:
         cpu = statistics.median(run["cpu"] for run in runs[mode])
         peak = max(run["peak_mb"] for run in runs[mode])
         print(
-            f"{mode:24} {value:7.2f} {cpu:7.2f} {tiles * 512**2 / 1e6 / value:7.0f} {loop / value:12.2f} "
+            f"{mode:26} {value:7.2f} {cpu:7.2f} {tiles * 512**2 / 1e6 / value:7.0f} {loop / value:12.2f} "
             f"{one / value:11.2f} {peak:8.0f}"
         )
 

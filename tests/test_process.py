@@ -80,3 +80,23 @@ def test_free_memory_goes_back_to_the_system() -> None:
 def test_waiting_threads_sleep_unless_told_otherwise(given: dict[str, str], found: str) -> None:
     program = "import os, wsiseg.process as p; p.settle(); print(os.environ['OMP_WAIT_POLICY'])"
     assert _run(program, **given) == found
+
+
+def test_threads_hand_on_the_lock_of_python_sooner() -> None:
+    program = "import sys, wsiseg.process as p; p.settle(); print(sys.getswitchinterval())"
+    assert float(_run(program)) == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_the_garbage_collector_is_as_before_after_doing_without(before: bool) -> None:
+    program = f"""
+import gc, wsiseg.process as p
+gc.enable() if {before} else gc.disable()
+try:
+    with p.without_collector():
+        print(gc.isenabled())
+        raise ValueError
+except ValueError:
+    print(gc.isenabled())
+"""
+    assert _run(program).split() == ["False", str(before)]

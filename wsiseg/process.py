@@ -1,8 +1,11 @@
 """What a process of wsiseg asks of the system before it begins its work."""
 
 import ctypes
+import gc
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _MALLOPT = {
     -8: 2,  # M_ARENA_MAX
@@ -10,6 +13,25 @@ _MALLOPT = {
     -1: 32 << 20,  # M_TRIM_THRESHOLD
 }
 """Parameters of glibc's ``mallopt``, by their numbers in its ``malloc.h``, and what we want of them."""
+
+
+_SWITCH_S = 0.001
+"""How long a thread keeps the interpreter's lock while another wants it; Python's own is five times that."""
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Do without the garbage collector while something large is built that will stay.
+
+    It would walk the millions of objects that are there already again and again (parsing: five times slower).
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def give_back() -> None:
@@ -34,7 +56,11 @@ def settle() -> None:
 
     OpenMP threads that wait by spinning keep a processor from the loaders of tiles, and on a shared machine
     from one another. Who sets ``OMP_WAIT_POLICY`` is obeyed.
+
+    A thread that comes back from a decoder, which needs no lock, waits for the interpreter's until the thread
+    that has it does something slow or its time is up; with tiles of a few milliseconds that time is long.
     """
+    sys.setswitchinterval(_SWITCH_S)
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if sys.platform == "linux":
         mallopt = getattr(ctypes.CDLL(None), "mallopt", None)

@@ -17,7 +17,8 @@ import numpy as np
 import shapely
 
 from wsiseg.annotation.model import Problem
-from wsiseg.annotation.source import MAX_BYTES, no_collection
+from wsiseg.annotation.source import MAX_BYTES
+from wsiseg.process import without_collector
 
 _OBJECT_TYPES = frozenset({"annotation", "detection", "cell", "tile", "tmacore", "tma_core", "root"})
 _LEGACY_TYPES = frozenset(
@@ -65,7 +66,7 @@ def _load(path: Path) -> tuple[Any, str | None]:
         return None, "the name does not end in .geojson, .json or either with .gz"
     try:
         raw = _unpacked(path)
-        with no_collection():
+        with without_collector():
             return json.loads(raw.decode("utf-8")), None
     except (OSError, EOFError, zlib.error) as err:
         return None, f"cannot be read: {err}"

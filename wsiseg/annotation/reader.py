@@ -13,8 +13,9 @@ from wsiseg.annotation.imagescope_reader import is_halo, microns_per_pixel, read
 from wsiseg.annotation.intake import Intake
 from wsiseg.annotation.model import AnnotationFile, FileFormat
 from wsiseg.annotation.qupath_reader import ROOT_TYPES, read_geojson, read_geojson_lines
-from wsiseg.annotation.source import Source, load, no_collection, parse_json, parse_xml
+from wsiseg.annotation.source import Source, load, parse_json, parse_xml
 from wsiseg.errors import AnnotationParseError
+from wsiseg.process import without_collector
 
 SUFFIXES = (".geojson", ".json", ".geojson.gz", ".xml")
 """What may lie beside a slide, in the order in which it is looked for."""
@@ -157,7 +158,7 @@ class _Reader:
             return None
         intake = Intake(self._origin_l0)
         try:
-            with no_collection():
+            with without_collector():
                 read_geojson_lines(lines, intake)
         except (NotByLineError, orjson.JSONDecodeError):
             return None

@@ -16,7 +16,7 @@ from wsiseg.config import Config
 from wsiseg.draw import save_png
 from wsiseg.errors import OutputError, SlideError, SlideReadError, StoreError, WsisegError
 from wsiseg.geometry import Box, GridFrame, TileGrid
-from wsiseg.process import give_back
+from wsiseg.process import give_back, without_collector
 from wsiseg.progress import Progress
 from wsiseg.slide import Slide
 from wsiseg.tilestore import (
@@ -125,10 +125,11 @@ class _Tiler:
             discard_partial(self._target)
             return replace(_summary(before), up_to_date=True)
         # Annotations first: a class that nobody knows should not cost the reading of a slide.
-        labels = self._read_labels()
+        with without_collector():
+            labels = self._read_labels()
+            labeller = labels.on(self._frame)
         overview = look_at(self._slide)
         tissue = map_tissue(self._slide, overview, self._config.tissue, self._job.mask)
-        labeller = labels.on(self._frame)
         plan, boxes = self._plan(tissue, labels, labeller)
         labeller.expect(boxes, self._options.workers)
         give_back()
