@@ -78,7 +78,8 @@ class _Writer:
 
     def annotation(self, annotation: Annotation, polygon: Polygonal | None) -> Iterator[str]:
         """The XML of one object: an annotation for each part, and for each hole where they are kept so."""
-        group = _group_name(self.names.name(annotation))
+        class_name = self.names.name(annotation)
+        group = _group_name(class_name)
         color = self.names.color(annotation)
         if group is not None:
             self._colors.setdefault(group, color)
@@ -86,23 +87,15 @@ class _Writer:
             self.report.lose("objects smaller than 0.001 px")
             return
         parts = parts_of(polygon)
-        self._count(annotation, parts)
+        self.report.count_parts(annotation, class_name, parts, becomes="an annotation", measurements=False)
+        if any(part.interiors for part in parts):
+            self.report.lose(_HOLE_LOSS[self.holes])
         for part in parts:
             for piece in self._pieces(part, group):
                 name = self._unique(annotation.name)
                 yield _element(name, group, color, piece.exterior)
                 if group is not None and self.holes == "group":
                     yield from self._hole_group(piece, name, group, color)
-
-    def _count(self, annotation: Annotation, parts: list[Polygon]) -> None:
-        self.report.count(self.names.name(annotation))
-        self.report.lose_from(annotation, measurements=True, parent=True)
-        if annotation.id and annotation.id != annotation.name:
-            self.report.lose("object id")
-        if len(parts) > 1:
-            self.report.lose("parts of one object (each becomes an annotation)")
-        if any(part.interiors for part in parts):
-            self.report.lose(_HOLE_LOSS[self.holes])
 
     def _pieces(self, part: Polygon, group: str | None) -> list[Polygon]:
         if not part.interiors or (self.holes == "group" and group is not None):

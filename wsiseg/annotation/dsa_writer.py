@@ -74,25 +74,18 @@ class _Writer:
         if polygon is None:
             self.report.lose("objects smaller than 0.01 px")
             return
-        document = self.names.name(annotation) or UNCLASSIFIED
+        name = self.names.name(annotation)
+        document = name or UNCLASSIFIED
         self._colors.setdefault(document, self.names.color(annotation))
         parts = parts_of(polygon)
-        self._count(annotation, parts)
+        self.report.count_parts(annotation, name, parts, becomes="an element", measurements=True)
+        if annotation.class_name is None:
+            self.report.lose(f"having no class (written as {UNCLASSIFIED})")
         for part in parts:
             number = self.spool.next_number(document)
             separator = b"\n" if number == 1 else b",\n"
             element = self._element(annotation, document, part, number)
             self.spool.add(document, separator + orjson.dumps(element))
-
-    def _count(self, annotation: Annotation, parts: list[Polygon]) -> None:
-        self.report.count(self.names.name(annotation))
-        self.report.lose_from(annotation, measurements=False, parent=True)
-        if annotation.id:
-            self.report.lose("object id")
-        if len(parts) > 1:
-            self.report.lose("parts of one object (each becomes an element)")
-        if annotation.class_name is None:
-            self.report.lose(f"having no class (written as {UNCLASSIFIED})")
 
     def _element(self, annotation: Annotation, document: str, part: Polygon, number: int) -> dict[str, Any]:
         red, green, blue = self._colors[document]

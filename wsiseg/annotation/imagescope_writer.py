@@ -72,22 +72,15 @@ class _Writer:
         if polygon is None:
             self.report.lose("objects smaller than 0.001 px")
             return
-        layer = self.names.name(annotation) or _UNNAMED
+        name = self.names.name(annotation)
+        layer = name or _UNNAMED
         self._colors.setdefault(layer, self.names.color(annotation))
         parts = parts_of(polygon)
-        self._count(annotation, parts)
+        self.report.count_parts(annotation, name, parts, becomes="a region", measurements=False)
         for part in parts:
             parent = self._region(layer, part.exterior, annotation.name, parent=0)
             for hole in part.interiors:
                 self._region(layer, hole, None, parent=parent)
-
-    def _count(self, annotation: Annotation, parts: list[Polygon]) -> None:
-        self.report.count(self.names.name(annotation))
-        self.report.lose_from(annotation, measurements=True, parent=True)
-        if annotation.id:
-            self.report.lose("object id")
-        if len(parts) > 1:
-            self.report.lose("parts of one object (each becomes a region)")
 
     def _region(self, layer: str, ring: LinearRing, text: str | None, *, parent: int) -> int:
         number = self.spool.next_number(layer)

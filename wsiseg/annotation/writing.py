@@ -3,7 +3,7 @@
 import re
 import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -13,6 +13,7 @@ from typing import IO, Self
 import numpy as np
 import orjson
 import shapely
+from shapely import Polygon
 from shapely.geometry.polygon import LinearRing
 
 from wsiseg.annotation.model import Annotation, Polygonal
@@ -51,18 +52,39 @@ class WriteReport:
         name = class_name or ""
         self.written[name] = self.written.get(name, 0) + 1
 
-    def lose(self, what: str, objects: int = 1) -> None:
-        """Count objects that lose something."""
-        self.losses[what] = self.losses.get(what, 0) + objects
+    def count_parts(
+        self,
+        annotation: Annotation,
+        class_name: str | None,
+        parts: Sequence[Polygon],
+        *,
+        becomes: str,
+        measurements: bool,
+    ) -> None:
+        """Count an object, and what is lost where each part becomes an object and only its name is kept.
 
-    def lose_from(self, annotation: Annotation, *, measurements: bool, parent: bool) -> None:
-        """Count what most formats have no place for."""
-        if measurements and annotation.measurements:
+        Args:
+            annotation: The object.
+            class_name: As it is written.
+            parts: Its polygons.
+            becomes: What the format makes of a part, with its article.
+            measurements: Whether these are kept.
+        """
+        self.count(class_name)
+        if annotation.measurements and not measurements:
             self.lose("measurements")
         if annotation.metadata:
             self.lose("metadata")
-        if parent and annotation.parent:
+        if annotation.parent:
             self.lose("parent object")
+        if annotation.id and annotation.id != annotation.name:
+            self.lose("object id")
+        if len(parts) > 1:
+            self.lose(f"parts of one object (each becomes {becomes})")
+
+    def lose(self, what: str, objects: int = 1) -> None:
+        """Count objects that lose something."""
+        self.losses[what] = self.losses.get(what, 0) + objects
 
 
 @dataclass(frozen=True)
