@@ -6,18 +6,17 @@ Array names: N tiles, K classes, C planes of the answer, T side of a tile.
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from wsiseg.config import PredictConfig
 from wsiseg.errors import ConfigError
 from wsiseg.infer.turning import DIHEDRAL, FLIPS, Predictor, TurningPredictor
 from wsiseg.model.checkpoint import TrainedModel, load_trained
+from wsiseg.model.discriminator import score_pixels
 from wsiseg.model.losses import as_shown
 
 
@@ -81,12 +80,8 @@ def _judge(model: TrainedModel) -> Callable[[Tensor, Tensor], Tensor]:
 
     def judge(image_N3TT: Tensor, probabilities_NKTT: Tensor) -> Tensor:
         shown_NKTT = as_shown(probabilities_NKTT, discriminator.config)
-        verdict_N1hw = discriminator(image_N3TT, shown_NKTT).float().sigmoid()
-        if verdict_N1hw.shape[-2:] == image_N3TT.shape[-2:]:
-            return cast("Tensor", verdict_N1hw)
-        return functional.interpolate(
-            verdict_N1hw, image_N3TT.shape[-2:], mode="bilinear", align_corners=False
-        )
+        verdict_N1hw = discriminator(image_N3TT, shown_NKTT)
+        return score_pixels(verdict_N1hw, image_N3TT.shape[-2:])[:, None]
 
     return judge
 

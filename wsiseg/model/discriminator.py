@@ -139,5 +139,11 @@ def _block(
     return nn.Sequential(*parts, nn.LeakyReLU(0.2))
 
 
+def score_pixels(verdict_N1hw: Tensor, size: Sequence[int]) -> Tensor:
+    """What logits of a discriminator say of each pixel: 0-1, ``(N, *size)``, bilinear between patches."""
+    scores_N1hw = verdict_N1hw.float().sigmoid()
+    return functional.interpolate(scores_N1hw, size=list(size), mode="bilinear", align_corners=False)[:, 0]
+
+
 def _resize(x_NCHW: Tensor, like_NCHW: Tensor) -> Tensor:
     return functional.interpolate(x_NCHW, size=like_NCHW.shape[-2:], mode="bilinear", align_corners=False)

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from wsiseg.config.training import TrainConfig
-from wsiseg.model.discriminator import Discriminator
+from wsiseg.model.discriminator import Discriminator, score_pixels
 from wsiseg.model.losses import hard, known_pixels, likeliest, one_hot
 from wsiseg.study.tallies import Calibration, Ranking, found_first
 
@@ -137,11 +136,7 @@ def entropy_map(probabilities_NKHW: Tensor) -> Tensor:
 def score_map(discriminator: Discriminator, image_NCHW: Tensor, planes_NKHW: Tensor) -> Tensor:
     """What a discriminator says of a segmentation, pixel by pixel: 0-1, ``(N, H, W)``."""
     with torch.no_grad():
-        verdict_N1hw: Tensor = discriminator(image_NCHW, planes_NKHW).float().sigmoid()
-    size = planes_NKHW.shape[-2:]
-    if verdict_N1hw.shape[-2:] != size:
-        verdict_N1hw = functional.interpolate(verdict_N1hw, size=size, mode="bilinear", align_corners=False)
-    return verdict_N1hw[:, 0]
+        return score_pixels(discriminator(image_NCHW, planes_NKHW), planes_NKHW.shape[-2:])
 
 
 def _rounded(values: Mapping[str, float | None]) -> dict[str, float | None]:

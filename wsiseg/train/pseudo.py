@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from wsiseg.classes import IGNORE_INDEX
 from wsiseg.config.training import PseudoLabelConfig
+from wsiseg.model.discriminator import score_pixels
 from wsiseg.model.losses import hard
 from wsiseg.train.data import Batch
 from wsiseg.train.networks import Networks
@@ -34,8 +34,8 @@ def make_pseudo_labels(networks: Networks, batch: Batch, config: PseudoLabelConf
     trust_NHW = confidence_NHW
     if config.gate != "confidence" and networks.discriminator is not None:
         with torch.no_grad():
-            verdict = networks.judge(batch.weak_NCHW, hard(probabilities_NKHW)).sigmoid()
-        score_NHW = _to_pixels(verdict, label_NHW)
+            verdict_N1hw = networks.judge(batch.weak_NCHW, hard(probabilities_NKHW))
+        score_NHW = score_pixels(verdict_N1hw, label_NHW.shape[-2:])
         trust_NHW = score_NHW if config.gate == "discriminator" else score_NHW * confidence_NHW
     kept_NHW = gate(label_NHW, trust_NHW, config.keep_share, config.min_score)
     return PseudoLabels(label_NHW.masked_fill(~kept_NHW, IGNORE_INDEX), kept_NHW.float().mean())
@@ -78,8 +78,3 @@ def _quantile(values: Tensor, share: float) -> Tensor:
     """The value below which ``share`` of the values lie; without the size limit of ``torch.quantile``."""
     rank = min(len(values) - 1, int(share * len(values)))
     return values.kthvalue(rank + 1).values
-
-
-def _to_pixels(scores_N1hw: Tensor, label_NHW: Tensor) -> Tensor:
-    size = label_NHW.shape[-2:]
-    return functional.interpolate(scores_N1hw, size=size, mode="bilinear", align_corners=False).squeeze(1)
