@@ -199,11 +199,16 @@ def test_points_go_there_and_back(frame, points):
     assert there[0, 0] == points[0][0] * frame.downsample[0]
 
 
-def test_a_factor_of_nearly_one_is_one():
-    frame = GridFrame.of((1000, 600), Resolution(0.4999, 0.5), 0.5)
+@pytest.mark.parametrize("scanner", [0.4990, 0.4999, 0.5010])
+def test_a_factor_of_nearly_one_is_one(scanner):
+    frame = GridFrame.of((46000, 32914), Resolution(scanner, 0.5), 0.5)
     assert frame.downsample == (1.0, 1.0)
-    assert frame.size_gr == (1000, 600)
-    assert GridFrame.of((1000, 600), Resolution(0.49, 0.5), 0.5).downsample != (1.0, 1.0)
+    assert frame.size_gr == (46000, 32914)
+
+
+@pytest.mark.parametrize("scanner", [0.4980, 0.5031, 0.2527])
+def test_any_other_factor_is_kept(scanner):
+    assert GridFrame.of((1000, 600), Resolution(scanner, 0.5), 0.5).downsample == (0.5 / scanner, 1.0)
 
 
 @pytest.mark.parametrize("mpp", [0.0, -1.0, 0.01, 352.8, math.nan, math.inf])

@@ -75,3 +75,26 @@ def test_a_text_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.tiff").write_text("hello")
     with pytest.raises(AnnotationParseError, match="cannot be read as a label mask"):
         LabelImage(tmp_path / "a.tiff")
+
+
+@pytest.mark.parametrize(
+    ("size", "unit", "mpp"),
+    [
+        ("0.5", "µm", 0.5),
+        ("0.5", "\u03bcm", 0.5),
+        ("500", "nm", 0.5),
+        ("0,5", "µm", None),
+        ("1", "reference frame", None),
+    ],
+)
+def test_the_resolution_is_read_where_it_can_be(
+    tmp_path: Path, size: str, unit: str, mpp: float | None
+) -> None:
+    path = tmp_path / "a.ome.tiff"
+    tifffile.imwrite(
+        path, LABEL, ome=True, metadata={"axes": "YX", "PhysicalSizeX": 7, "PhysicalSizeXUnit": "µm"}
+    )
+    xml = tifffile.tiffcomment(path).replace('PhysicalSizeX="7"', f'PhysicalSizeX="{size}"')
+    tifffile.tiffcomment(path, xml.replace('PhysicalSizeXUnit="µm"', f'PhysicalSizeXUnit="{unit}"').encode())
+    with LabelImage(path) as image:
+        assert image.mpp == (None if mpp is None else pytest.approx(mpp))

@@ -130,3 +130,19 @@ def test_bootstrap_spans_the_slides_and_repeats() -> None:
     assert intervals["glomerulus"]["recall"] == (0.0, 1.0)
     assert intervals == bootstrap_mean_interval(slides, NAMES[:2], draws=200)
     assert set(intervals["mean"]) == set(SCORES)
+
+
+def test_samples_without_the_slide_that_shows_a_class_say_nothing_about_it() -> None:
+    shows, does_not = np.array([[900, 10], [10, 80]]), np.array([[990, 10], [0, 0]])
+    intervals = bootstrap_mean_interval([shows, does_not, does_not], NAMES[:2])
+    low, high = intervals["glomerulus"]["iou"]
+    assert low >= 80 / (100 + 10 * 3)
+    assert high == pytest.approx(0.8)
+    assert intervals["mean"]["iou"][0] > 0.8
+
+
+def test_a_class_that_is_only_invented_scores_nothing_in_any_sample() -> None:
+    invented = np.array([[990, 10], [0, 0]])
+    intervals = bootstrap_mean_interval([invented, invented], NAMES[:2], draws=50)
+    assert intervals["glomerulus"]["f1"] == (0.0, 0.0)
+    assert intervals["mean"]["f1"] == pytest.approx((0.4975, 0.4975), abs=1e-3)

@@ -30,6 +30,12 @@ from wsiseg.errors import ResolutionError
 PLAUSIBLE_MPP = (0.05, 5.0)
 """Microns per pixel that a microscope slide can have; a 72-dpi TIFF claims 352.8 and is refused."""
 
+UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+"""Micrometres in the units of OME metadata; micro is written in two ways."""
+
+_SAME = 3e-3
+"""Resolutions that differ by a smaller part are one."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Box:
@@ -141,12 +147,12 @@ class GridFrame:
     def of(cls, size_l0: tuple[int, int], resolution: Resolution, mpp: float) -> Self:
         """The frame in which a slide of this size and resolution has ``mpp`` um/px.
 
-        A factor within one part in a thousand of 1 is taken as 1: scanners write 0.4990 for 0.5, and
+        A factor within three parts in a thousand of 1 is taken as 1: scanners write 0.4990 for 0.5, and
         resampling for it would blur every pixel.
         """
         Resolution(mpp, mpp)
         factors = (mpp / resolution.mpp_x, mpp / resolution.mpp_y)
-        if all(abs(factor - 1) < 1e-3 for factor in factors):
+        if all(abs(factor - 1) < _SAME for factor in factors):
             factors = (1.0, 1.0)
         return cls(size_l0, factors, mpp)
 

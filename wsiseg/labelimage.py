@@ -12,11 +12,9 @@ from defusedxml.common import DefusedXmlException
 from numpy.typing import NDArray
 
 from wsiseg.errors import AnnotationParseError
-from wsiseg.geometry import Box
+from wsiseg.geometry import UM_PER_UNIT, Box
 
 SUFFIXES = (".tif", ".tiff")
-
-_UM_PER_UNIT = {"µm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3}
 
 
 class LabelImage:
@@ -113,13 +111,13 @@ class LabelImage:
 
 
 def _ome_mpp(xml: str | None) -> float | None:
-    """``PhysicalSizeX`` of the first image, in micrometres."""
+    """``PhysicalSizeX`` of the first image, in micrometres; None where there is none that can be read."""
     try:
         root = ElementTree.fromstring(xml or "<none/>")
-    except (ParseError, DefusedXmlException):
+        for element in root.iter():
+            if element.tag.endswith("}Pixels") and "PhysicalSizeX" in element.attrib:
+                unit = UM_PER_UNIT.get(element.attrib.get("PhysicalSizeXUnit", "µm"))
+                return None if unit is None else float(element.attrib["PhysicalSizeX"]) * unit
+    except (ParseError, DefusedXmlException, ValueError):
         return None
-    for element in root.iter():
-        if element.tag.endswith("}Pixels") and "PhysicalSizeX" in element.attrib:
-            unit = _UM_PER_UNIT.get(element.attrib.get("PhysicalSizeXUnit", "µm"))
-            return None if unit is None else float(element.attrib["PhysicalSizeX"]) * unit
     return None

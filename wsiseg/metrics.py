@@ -152,7 +152,8 @@ def bootstrap_mean_interval(
     """How far the pooled scores would move with other slides: a percentile bootstrap over slides.
 
     Slides are drawn with replacement, their matrices added, and the scores taken from the sum (Efron and
-    Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13).
+    Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). A sample without the slides that show a
+    class says nothing about it: there the class has no scores and counts in no mean.
 
     Args:
         matrices: One ``(K, K)`` matrix for each slide.
@@ -167,15 +168,15 @@ def bootstrap_mean_interval(
     stack = np.stack(matrices)
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(stack), np.full(len(stack), 1 / len(stack)), size=draws)
-    samples = [Scores.from_confusion(np.tensordot(weight, stack, axes=1), names) for weight in weights]
-    rows: dict[str, list[dict[str, float]]] = {
-        name: [sample.of(index) for sample in samples] for index, name in enumerate(names)
-    }
-    rows["mean"] = [sample.mean for sample in samples]
-    return {
-        name: {
-            score: percentile_interval(np.array([entry[score] for entry in entries]), level)
-            for score in SCORES
-        }
-        for name, entries in rows.items()
-    }
+    sums = [Scores.from_confusion(np.tensordot(weight, stack, axes=1), names) for weight in weights]
+    shown = stack.sum(axis=(0, 2)) > 0
+    silent = np.stack([shown & (sample.hits + sample.missed == 0) for sample in sums])
+    intervals: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in (*names, "mean")}
+    for score in SCORES:
+        values = np.where(silent, np.nan, np.stack([getattr(sample, score) for sample in sums]))
+        counted = ~np.isnan(values)
+        means = np.full(draws, np.nan)
+        np.divide(np.nansum(values, axis=1), counted.sum(axis=1), out=means, where=counted.any(axis=1))
+        for name, samples in zip(intervals, (*values.T, means), strict=True):
+            intervals[name][score] = percentile_interval(samples, level)
+    return intervals

@@ -9,15 +9,15 @@ import pytest
 import tifffile
 from judging import SIZE, TRUTH, shifted
 from shapely import box
-from slides import texture_image, write_slide
+from slides import damage_tile, texture_image, write_slide
 
 from wsiseg.annotation import Annotation, write_asap
 from wsiseg.classes import ClassSchema, TissueClass, default_schema
 from wsiseg.config import Config, parse_config
 from wsiseg.errors import AnnotationParseError, ConfigError, SlideOpenError, UnknownClassError
 from wsiseg.evaluate import Case, evaluate, to_json
-from wsiseg.evaluate.inputs import RECORD_SUFFIX
-from wsiseg.geometry import Box
+from wsiseg.evaluate.inputs import RECORD_SUFFIX, mask_side
+from wsiseg.geometry import Box, GridFrame, Resolution
 from wsiseg.infer.naming import RECORD_SUFFIX as WRITTEN_SUFFIX
 from wsiseg.progress import NullProgress
 from wsiseg.raster import ShapePainter
@@ -265,3 +265,26 @@ def test_a_zipped_prediction_is_read_with_its_record(slide, write) -> None:
     found = judge(Case(slide, truth, prediction))
     assert found.mpp == 1.0
     assert found.objects["podocyte"].counts.f1 == 1.0
+
+
+def test_the_record_counts_before_a_masks_own_resolution(slide, write, tmp_path) -> None:
+    """A mask of 0.5 um/px on a scanner's 0.499 says 0.499, and would settle that for the next slide too."""
+    mask = write_mask(tmp_path / "a.ome.tiff", painted(TRUTH), mpp=0.499)
+    record(tmp_path / "a.geojson", default_schema(), 0.5)
+    assert judge(Case(slide, write(TRUTH), mask)).mpp == 0.5
+
+
+def test_small_holes_of_a_mask_are_filled_as_predict_fills_them(tmp_path) -> None:
+    label = painted([(box(100, 100, 400, 400), "glomerulus")])
+    label[200, 200] = label[240:340, 240:340] = 0
+    frame = GridFrame.of(SIZE, Resolution(0.5, 0.5), 0.5)
+    with mask_side(write_mask(tmp_path / "a.ome.tiff", label), default_schema(), frame) as side:
+        (glomerulus,) = side.shapes["glomerulus"]
+    assert glomerulus.area == 300 * 300 - 100 * 100
+
+
+def test_a_slide_with_a_damaged_corner_is_judged_all_the_same(write, tmp_path) -> None:
+    slide = write_slide(tmp_path / "a.svs", texture_image(*SIZE), compression="jpeg")
+    damage_tile(slide, 0)
+    truth = write(TRUTH)
+    assert judge(Case(slide, truth, truth)).scores.mean["iou"] == 1.0

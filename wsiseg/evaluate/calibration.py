@@ -3,6 +3,7 @@
 Counted are the pixels of each predicted class by the probability that they were predicted with.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,15 +140,16 @@ def open_probabilities(
     try:
         store = MaskStore.open(path)
         about = store.attributes
-        names = tuple(str(entry["name"]) for entry in about["classes"])
-    except (StoreFormatError, KeyError, TypeError) as err:
+        names, mpp = tuple(str(entry["name"]) for entry in about["classes"]), float(about["mpp"])
+    except (StoreFormatError, KeyError, TypeError, ValueError) as err:
         raise AnnotationParseError(
             f"{path} are no probabilities of wsiseg", remedy="Predict again, or remove it"
         ) from err
     if names != schema.names or store.channels != len(schema):
         return "they are of other classes"
-    if about.get("mpp") != frame.mpp or store.size_gr != frame.size_gr:
-        return f"they are at {about.get('mpp')} um/px"
+    # A mask's own um/px is a product of two rounded numbers.
+    if not math.isclose(mpp, frame.mpp, rel_tol=1e-6) or store.size_gr != frame.size_gr:
+        return f"they are at {mpp:g} um/px"
     if model is not None and about.get("model") != model:
         return "they are of another model"
     return store

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +33,7 @@ from wsiseg.metrics import Scores, bootstrap_mean_interval
 from wsiseg.progress import Progress
 from wsiseg.slide import Slide
 from wsiseg.tilestore import MaskStore
-from wsiseg.tissue import find_tissue
-
-_THUMBNAIL_PX = 1600
+from wsiseg.tissuemap import look_at, map_tissue
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +45,7 @@ class SlideEvaluation:
         pixels: Pixel counts, by cell.
         objects: Object scores by class.
         worst: Where most pixels are wrong, worst first.
-        thumbnail: ``(h, w, 3)`` uint8, of the size of ``pixels.errors``.
+        thumbnail: The overview, ``(h, w, 3)`` uint8, of the size of ``pixels.errors``.
     """
 
     name: str
@@ -181,9 +180,12 @@ class _Judge:
                 remedy="Evaluate it apart, or name the classes with --config",
             )
         if self._mpp is None:
-            self._mpp = mask_mpp(case.prediction) if is_mask(case.prediction) else origin.mpp
-        self._mpp = self._mpp or self._config.tiling.mpp
+            self._mpp = origin.mpp or self._own_mpp(case.prediction)
         return self._schema, self._mpp
+
+    def _own_mpp(self, prediction: Path) -> float:
+        """The um/px of a prediction without a record: a mask says what its pixels measure on its slide."""
+        return mask_mpp(prediction) if is_mask(prediction) else self._config.tiling.mpp
 
     @contextmanager
     def _prediction(
@@ -213,20 +215,15 @@ class _Judge:
         self, slide: Slide, truth: Side, prediction: Side, frame: GridFrame, probabilities: MaskStore | None
     ) -> SlideEvaluation:
         schema, _ = self.settled
-        thumbnail, (down_x, down_y) = slide.thumbnail(_THUMBNAIL_PX)
-        resolution, options = slide.resolution, self._config.tissue
-        tissue = find_tissue(
-            thumbnail,
-            (resolution.mpp_x * down_x, resolution.mpp_y * down_y),
-            min_area_um2=options.min_area_um2,
-            max_hole_um2=options.max_hole_um2,
-        )
+        # The picture and the tissue that tile and predict go by.
+        overview = look_at(slide)
+        tissue = map_tissue(slide, overview, self._config.tissue, None)
         if truth.regions:
             self.notes.append(f"{slide.name}: only its {len(truth.regions)} annotated regions count")
         pixels = count_pixels(
             truth,
             prediction,
-            tissue,
+            tissue.mask,
             frame,
             len(schema),
             progress=self._progress,
@@ -236,7 +233,7 @@ class _Judge:
         return SlideEvaluation(
             name=slide.name,
             pixels=pixels,
-            objects=score_objects(truth, prediction, schema, resolution),
+            objects=score_objects(truth, prediction, schema, slide.resolution),
             worst=worst_places(pixels, frame, schema),
-            thumbnail=thumbnail,
+            thumbnail=overview.rgb,
         )

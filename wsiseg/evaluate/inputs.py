@@ -213,7 +213,7 @@ def mask_side(path: Path, schema: ClassSchema, frame: GridFrame) -> Iterator[Sid
     """A side from a label mask.
 
     Objects are the connected areas of each class, a container whole, but for those that ``predict`` would
-    not export either (``min_area_um2``).
+    not export either (``min_area_um2``); holes as small are filled, as ``predict`` fills them.
 
     Raises:
         AnnotationParseError: Not a label mask, or not of this slide at this resolution.
@@ -243,9 +243,8 @@ def mask_mpp(path: Path) -> float:
 
 def _traced(source: LabelSource, schema: ClassSchema, frame: GridFrame) -> Shapes:
     width, height = frame.size_gr
-    tracers = {
-        c.name: EdgeTracer(width, min_area=c.min_area_um2 / frame.pixel_area_um2) for c in schema.foreground
-    }
+    smallest = {c.name: c.min_area_um2 / frame.pixel_area_um2 for c in schema.foreground}
+    tracers = {name: EdgeTracer(width, min_area=area, min_hole=area) for name, area in smallest.items()}
     for y in range(0, height, _BAND_PX):
         band = source.paint(Box(0, y, width, min(height, y + _BAND_PX)))
         for name, tracer in tracers.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wsiseg.errors import ResolutionError
-from wsiseg.geometry import PLAUSIBLE_MPP, Box, Resolution
+from wsiseg.geometry import PLAUSIBLE_MPP, UM_PER_UNIT, Box, Resolution
 
 _MPP_KEYS = (
     ("openslide.mpp-x", "openslide.mpp-y"),
@@ -58,9 +58,6 @@ def _checked(name: str, mpp: tuple[float, float]) -> Resolution:
         ) from None
 
 
-_UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
-
-
 def _ome_mpp(description: str) -> list[tuple[float, float]]:
     """PhysicalSizeX and -Y of the first Pixels element of an OME-XML, in micrometres; empty without them."""
     pixels = re.search(r"<(?:\w+:)?Pixels\s[^>]*>", description)
@@ -70,7 +67,7 @@ def _ome_mpp(description: str) -> list[tuple[float, float]]:
     mpp = []
     for axis in "XY":
         size = _number(attributes, f"PhysicalSize{axis}")
-        unit = _UM_PER_UNIT.get(attributes.get(f"PhysicalSize{axis}Unit", "µm"))
+        unit = UM_PER_UNIT.get(attributes.get(f"PhysicalSize{axis}Unit", "µm"))
         if size is None or unit is None:
             return []
         mpp.append(size * unit)
