@@ -56,6 +56,10 @@ class FakeStore:
         return int(self.pixels.shape[1])
 
     @property
+    def key(self) -> str:
+        return f"{self.slide_fingerprint} {self.class_pixels.tolist()}"
+
+    @property
     def slide_fingerprint(self) -> str:
         return f"fingerprint of {self.name}"
 

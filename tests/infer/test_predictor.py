@@ -96,10 +96,18 @@ def test_compiling_without_a_compiler_is_refused(model, monkeypatch):
 
 
 def test_automatic_precision_is_one_the_cpu_has(monkeypatch):
-    monkeypatch.setattr("wsiseg.infer.predictor._cpu_has_bf16", lambda: True)
-    assert choose_dtype("auto", CPU) == torch.bfloat16
-    monkeypatch.setattr("wsiseg.infer.predictor._cpu_has_bf16", lambda: False)
-    assert choose_dtype("auto", CPU) == torch.float32
+    for capability, dtype in [("avx512_bf16", torch.bfloat16), ("avx2", torch.float32)]:
+        capabilities = {capability: True}
+        monkeypatch.setattr("torch.cpu.get_capabilities", lambda known=capabilities: known, raising=False)
+        assert choose_dtype("auto", CPU) == dtype
+
+
+def test_a_gpu_that_only_emulates_bf16_computes_in_fp32(monkeypatch):
+    def supported(including_emulation=True):
+        return including_emulation
+
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", supported)
+    assert choose_dtype("auto", torch.device("cuda")) == torch.float32
 
 
 def test_a_device_that_is_not_there_is_one_clear_error():

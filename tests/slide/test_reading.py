@@ -247,3 +247,14 @@ def test_a_column_that_a_level_dropped_looks_the_same_wherever_a_read_begins(tmp
         assert np.array_equal(slide.read(Box(436, 300, 480, 340), (11, 10)), wide[15:, 18:])
         assert (wide[:, 19:] == 255).all()
         assert not (wide[:15, 18] == 255).all()
+
+
+def test_a_file_that_vanishes_fails_the_read_and_no_more(tmp_path):
+    """A share that drops out must not end a batch with an error of OpenSlide's own."""
+    path = write_slide(tmp_path / "a.svs", texture_image(600, 400), compression="jpeg")
+    damage_tile(path, 0)
+    with Slide.open(path, backend="openslide") as slide:
+        path.unlink()
+        for _ in range(2):
+            with pytest.raises(SlideReadError):
+                slide.read(Box(0, 0, 128, 128), (128, 128))

@@ -136,3 +136,9 @@ def test_augmented_tiles_stay_in_range() -> None:
     views = augment(image, None, AugmentConfig(noise=0.3, brightness=0.5), generators(4))
     assert views.strong_NCHW.min() >= 0
     assert views.strong_NCHW.max() <= 1
+
+
+@pytest.mark.parametrize("rows", [[[1, 0, 0], [0, 1, 0], [1, 1, 0]], [[1, 0, 0], [0, 1, 0], [0, 0, 0]]])
+def test_stains_that_cannot_be_told_apart_are_refused(rows: object) -> None:
+    with pytest.raises(ValidationError, match="three rows of which none is made of the others"):
+        AugmentConfig.model_validate({"stain": rows})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric import Fabric
-from trainstores import make_config, write_tiles
+from trainstores import FakeStore, make_config, write_tiles
 
 from wsiseg.classes import default_schema
 from wsiseg.config import Config, parse_config
@@ -22,11 +22,12 @@ from wsiseg.errors import (
 )
 from wsiseg.model.checkpoint import checkpoints, load_trained
 from wsiseg.progress import NullProgress
+from wsiseg.train import networks as networks_module
 from wsiseg.train.data import Pools
 from wsiseg.train.loop import MAX_SKIPPED, Trainer
 from wsiseg.train.prepare import process_counts, start_fabric
 from wsiseg.train.run import begin_run, resume_run
-from wsiseg.train.runfolder import newest_unfinished
+from wsiseg.train.runfolder import describe_inputs, newest_unfinished
 
 
 def trainer(config: Config, pools: Pools, folder: Path) -> Trainer:
@@ -185,6 +186,32 @@ def test_resuming_on_other_tiles_is_refused(tiles: Path, tmp_path: Path) -> None
     write_tiles(tiles, "d", seed=9)
     with pytest.raises(TrainingDataError, match=r"are not those that .* began with"):
         resume_run(folder, device="cpu", progress=NullProgress())
+
+
+def test_other_labels_are_other_tiles(pools: Pools, tmp_path: Path) -> None:
+    before = describe_inputs(tmp_path, None, pools)
+    store = pools.labelled.stores[0]
+    assert isinstance(store, FakeStore)
+    store.class_pixels = store.class_pixels + 1
+    assert describe_inputs(tmp_path, None, pools) != before
+
+
+def test_resuming_does_not_ask_for_the_encoders_own_weights(
+    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, asked = tmp_path / "run", []
+    begin_run(make_config(steps=2), tiles=tiles, folder=folder, device="cpu", progress=NullProgress())
+    for finished in (folder / "checkpoints").glob("final-*"):
+        finished.rename(finished.with_name("old"))
+    original = networks_module.build_segmentor
+
+    def build(*args: Any, pretrained: bool) -> Any:
+        asked.append(pretrained)
+        return original(*args, pretrained=pretrained)
+
+    monkeypatch.setattr(networks_module, "build_segmentor", build)
+    resume_run(folder, device="cpu", progress=NullProgress())
+    assert asked == [False]
 
 
 def test_batches_of_one_are_refused(tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

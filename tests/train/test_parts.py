@@ -18,10 +18,13 @@ from torch import nn
 from trainstores import SCHEMA, make_config
 
 from wsiseg.config.training import GuardConfig, OptimiserConfig, PhaseConfig
+from wsiseg.model.losses import mean_over
+from wsiseg.progress import NullProgress
 from wsiseg.train.data import Pools
 from wsiseg.train.ema import Ema
 from wsiseg.train.gauges import look
 from wsiseg.train.guards import Guards
+from wsiseg.train.loop import Trainer
 from wsiseg.train.networks import build_networks
 from wsiseg.train.plots import plot_confusion, plot_curves, plot_examples, plot_gauges
 from wsiseg.train.prefetch import Prefetcher
@@ -154,11 +157,44 @@ def test_guards_warn_of_flattery() -> None:
     assert "they please it, they are not right" in guards.events[0]
 
 
+def test_guards_look_at_every_loss_since_they_last_did(
+    pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also at those that were logged already: a discriminator that seldom moves must not go unseen."""
+    seen: list[int] = []
+    monkeypatch.setattr(Guards, "see_discriminator", lambda self, step, loss: seen.append(step))
+    config = make_config(steps=30, guards={"check_every": 15}, discriminator={"width": 4, "every": 15})
+    Trainer(
+        config, pools, Fabric(accelerator="cpu", devices=1), folder=tmp_path, progress=NullProgress()
+    ).fit()
+    assert seen == [15, 30]
+
+
 def test_guards_survive_a_checkpoint() -> None:
-    guards = Guards(GuardConfig())
+    guards = Guards(GuardConfig(), d_losses=[torch.tensor(0.25), 0.5])
     guards.see_discriminator(25, 0.05)
     guards.see_validation(30, 0.7, 0.5, unlabelled=True)
     assert Guards.from_json(guards.config, guards.to_json()) == guards
+
+
+@pytest.mark.parametrize("places", [(8, 8), (4, 4)])
+def test_scores_are_averaged_over_what_is_known(places: tuple[int, int]) -> None:
+    known = torch.zeros(1, 1, 8, 8)
+    known[:, :, :2] = 1
+    scores = torch.full((1, 1, *places), 0.75)
+    scores[:, :, : places[0] // 4] = 0.25
+    assert mean_over(scores, known) == pytest.approx(0.25)
+
+
+def test_looking_leaves_the_discriminator_as_it_is(pools: Pools) -> None:
+    config = make_config(discriminator={"width": 4, "spectral_norm": True})
+    networks = build_networks(Fabric(accelerator="cpu", devices=1), config)
+    assert networks.discriminator is not None
+    before = snapshot(networks.discriminator)
+    look(networks, pools.validation, SCHEMA, config.train)
+    after = networks.discriminator.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
+    assert networks.discriminator.training
 
 
 def test_prefetching_keeps_the_order_and_runs_ahead() -> None:

@@ -73,7 +73,9 @@ def test_a_resumed_run_is_the_same_run_bit_for_bit(pools: Pools, tmp_path: Path)
         "pseudo_labels": True,
     }
     sampler = {"batch_size": 2, "unlabelled_batch_size": 2}
-    config = make_config(steps=10, validations=5, phases=[one, two], sampler=sampler)
+    # Guards that always step in, at steps between two checkpoints.
+    guards = {"check_every": 3, "d_loss_high": 0.2}
+    config = make_config(steps=10, validations=5, phases=[one, two], sampler=sampler, guards=guards)
     whole = trainer(config, pools, tmp_path / "whole")
     whole.fit()
     for stop, name in ((3, "early"), (9, "late")):
@@ -352,7 +354,7 @@ def train_small(folder: Path) -> None:
 @FORKING
 def test_two_processes_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same global batch over two processes (gloo) gives the same weights, within rounding."""
-    monkeypatch.setattr(networks_module, "build_segmentor", lambda *_: Small())
+    monkeypatch.setattr(networks_module, "build_segmentor", lambda *_, **__: Small())
     train_small(tmp_path / "one")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

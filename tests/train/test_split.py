@@ -80,6 +80,13 @@ def test_patients_csv(tmp_path: Path) -> None:
     path.write_text("slide,patient\na,1\na,2\n")
     with pytest.raises(ConfigError, match="a belongs to two patients"):
         read_patients(path)
+    path.write_text("slide,patient\ncase.1,A\ncase.2,B\ncase.3.svs,B\n")
+    assert read_patients(path) == {
+        "case.1": "A",
+        "case.2": "B",
+        "case.3": "B",
+        "case.3.svs": "B",
+    }
     path.write_text("file,patient\na,1\n")
     with pytest.raises(ConfigError, match="two columns named slide and patient"):
         read_patients(path)

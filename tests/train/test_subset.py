@@ -11,7 +11,7 @@ from wsiseg.classes import ClassSchema, TissueClass
 from wsiseg.errors import ConfigError, TrainingDataError
 from wsiseg.train.data import make_pools
 from wsiseg.train.split import Split
-from wsiseg.train.subset import first_in_turn
+from wsiseg.train.subset import first_in_turn, shows
 
 MIN_PIXELS = 32
 
@@ -126,3 +126,13 @@ def test_a_share_that_cannot_show_every_class_is_refused() -> None:
 def test_a_share_lies_between_nothing_and_all(share: float) -> None:
     with pytest.raises(ConfigError, match=r"train\.split\.labelled_share"):
         make_config(split={"labelled_share": share})
+
+
+def test_a_class_that_is_small_everywhere_is_shown_where_it_is_largest() -> None:
+    pixels = np.array([[900, 20, 0], [900, 20, 40], [900, 5, 31], [900, 0, 0]])
+    assert shows(pixels, MIN_PIXELS).tolist() == [
+        [True, True, False],
+        [True, True, True],
+        [True, False, False],
+        [True, False, False],
+    ]

@@ -4,11 +4,23 @@ The defaults are the ``recommended`` recipe: labelled cross-entropy in every ste
 part can never run away with the segmentor. ``configs/paper.yaml`` holds the published two-phase schedule.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from wsiseg.config.base import Section
+
+_FLAT = 1e-3
+"""Volume between three stains from which on they are three: amounts are told by inverting their matrix."""
+
+
+def _volume(rows: Sequence[Sequence[float]]) -> float:
+    """Volume that three vectors span, each made a unit long first; 0 where one of them is 0."""
+    (a, b, c), (d, e, f), (g, h, i) = rows
+    lengths = math.prod(math.hypot(*row) for row in rows)
+    return abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)) / lengths if lengths else 0.0
 
 
 class SegmentorConfig(Section):
@@ -160,6 +172,8 @@ class AugmentConfig(Section):
     def _three_stains(self) -> Self:
         if not isinstance(self.stain, str) and len(self.stain) != 3:
             raise ValueError("stain must be he, pas or three rows of three numbers")
+        if not isinstance(self.stain, str) and _volume(self.stain) < _FLAT:
+            raise ValueError("stain must have three rows of which none is made of the others")
         return self
 
 

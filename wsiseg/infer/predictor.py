@@ -18,6 +18,7 @@ from wsiseg.infer.turning import DIHEDRAL, FLIPS, Predictor, TurningPredictor
 from wsiseg.model.checkpoint import TrainedModel, load_trained
 from wsiseg.model.discriminator import score_pixels
 from wsiseg.model.losses import as_shown
+from wsiseg.model.machine import computes_bf16
 
 
 class TorchPredictor:
@@ -162,15 +163,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
         )
     if precision != "auto":
         return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bf16()
-    return torch.bfloat16 if fast and device.type in ("cuda", "cpu") else torch.float32
-
-
-def _cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bf16 itself; emulated it is slower than fp32."""
-    # Older releases of torch do not tell; fp32 is right everywhere.
-    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return torch.bfloat16 if computes_bf16(device) else torch.float32
 
 
 def _compiled(network: torch.nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:

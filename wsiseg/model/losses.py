@@ -123,6 +123,12 @@ def to_places(target_N1HW: Tensor, known_N1HW: Tensor, places: tuple[int, int]) 
     return total_N1hw / weight_N1hw.clamp_min(1e-6), weight_N1hw
 
 
+def mean_over(scores_N1hw: Tensor, known_N1HW: Tensor) -> Tensor:
+    """Mean of a discriminator's scores over what is known, places weighted by their share of it; a scalar."""
+    _, weight_N1hw = to_places(known_N1HW, known_N1HW, (scores_N1hw.shape[-2], scores_N1hw.shape[-1]))
+    return (scores_N1hw * weight_N1hw).sum() / weight_N1hw.sum().clamp_min(1e-6)
+
+
 def known_pixels(label_NHW: Tensor) -> Tensor:
     """1 where the label is known, else 0: ``(N, 1, H, W)``."""
     return (label_NHW != IGNORE_INDEX).float().unsqueeze(1)

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 
 import numpy as np
 import openslide
@@ -56,13 +57,14 @@ class OpenSlideBackend:
             fresh = openslide.OpenSlide(self._path)
             pixels = self._read(fresh, level, box_lv)
         except openslide.OpenSlideError as err:
-            self._replace(spoilt, None)
+            self._replace(spoilt)
             raise RegionError(str(err)) from err
         self._replace(spoilt, fresh)
         return pixels
 
-    def _replace(self, spoilt: openslide.OpenSlide, fresh: openslide.OpenSlide | None) -> None:
-        with self._lock:
+    def _replace(self, spoilt: openslide.OpenSlide, fresh: openslide.OpenSlide | None = None) -> None:
+        """Put a new handle in the place of a spoilt one, which stays where the file cannot be opened."""
+        with self._lock, suppress(openslide.OpenSlideError):
             if self._handle is spoilt:
                 self._handle = fresh or openslide.OpenSlide(self._path)
 

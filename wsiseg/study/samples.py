@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from wsiseg.classes import IGNORE_INDEX
 from wsiseg.model.checkpoint import TrainedModel
-from wsiseg.model.losses import hard, likeliest
+from wsiseg.model.losses import as_shown, likeliest
 from wsiseg.study.judge import score_map
 from wsiseg.tilestore import TileStore
 from wsiseg.train.plots import plot_examples
@@ -84,5 +84,6 @@ def _shown(model: TrainedModel, offer: _Offer) -> dict[str, NDArray[Any]]:
     prediction[labels == IGNORE_INDEX] = IGNORE_INDEX
     row: dict[str, NDArray[Any]] = {"image": images, "truth": labels, "prediction": prediction}
     if model.discriminator is not None:
-        row["d_map"] = score_map(model.discriminator, image_NCHW, hard(probabilities_NKHW)).cpu().numpy()
+        shown_NKHW = as_shown(probabilities_NKHW, model.discriminator.config)
+        row["d_map"] = score_map(model.discriminator, image_NCHW, shown_NKHW).cpu().numpy()
     return row

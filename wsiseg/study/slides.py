@@ -109,7 +109,7 @@ def _blocks(store: TileStore, side: int) -> Blocks:
 
 def store_keys(sides: Sides) -> Mapping[str, str]:
     """Name of a slide -> content key of its tiles."""
-    return {store.name: store.header.key for store in (*sides.teaching, *sides.testing)}
+    return {store.name: store.key for store in (*sides.teaching, *sides.testing)}
 
 
 def kept_part(store: TileStore, tile: int) -> tuple[slice, slice]:

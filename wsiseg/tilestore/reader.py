@@ -105,6 +105,11 @@ class TileStore:
         return dict(self.header.provenance)
 
     @property
+    def key(self) -> str:
+        """Content key: of all that the tiles were made from."""
+        return self.header.key
+
+    @property
     def slide_fingerprint(self) -> str:
         """Fingerprint of the slide's content."""
         return str(self.header.provenance["slide"]["fingerprint"])

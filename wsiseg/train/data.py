@@ -19,7 +19,7 @@ from wsiseg.tilestore import TileStore
 from wsiseg.train.augment import augment
 from wsiseg.train.sampler import QuotaSampler, generator
 from wsiseg.train.split import Split, Store
-from wsiseg.train.subset import first_in_turn
+from wsiseg.train.subset import first_in_turn, shows
 
 
 @dataclass(frozen=True)
@@ -204,9 +204,9 @@ def make_stream(
     """A stream over a pool; names that begin with ``unlabelled`` read no labels."""
     labelled = not name.startswith("unlabelled")
     size = config.sampler.batch_size if labelled else config.sampler.unlabelled_batch_size
-    shows = pool.class_pixels() >= config.sampler.min_class_pixels
+    showing = shows(pool.class_pixels(), config.sampler.min_class_pixels)
     sampler = QuotaSampler(
-        shows=shows if labelled else np.zeros((len(pool), 0), dtype=bool),
+        shows=showing if labelled else np.zeros((len(pool), 0), dtype=bool),
         batch_size=size,
         quota=config.sampler.class_quota,
         seed=config.seed,

@@ -14,7 +14,7 @@ from wsiseg.calibration import BINS, calibration_error
 from wsiseg.classes import ClassSchema
 from wsiseg.config.training import TrainConfig
 from wsiseg.metrics import Scores
-from wsiseg.model.losses import hard, known_pixels, likeliest, one_hot
+from wsiseg.model.losses import as_shown, hard, known_pixels, likeliest, mean_over, one_hot
 from wsiseg.model.normalise import standardise, to_unit
 from wsiseg.train.data import Pool
 from wsiseg.train.networks import Networks
@@ -124,8 +124,8 @@ def _count(sums: _Sums, probabilities_NKHW: Tensor, label_NHW: Tensor) -> None:
     for row, values in enumerate((torch.ones_like(right), right, confidence)):
         sums.bins[row] += torch.bincount(place, weights=values, minlength=BINS)
     entropy_NHW = -(probabilities_NKHW * probabilities_NKHW.clamp_min(1e-12).log()).sum(dim=1)
-    sums.entropy += entropy_NHW.double().sum() / math.log(classes)
-    sums.pixels += entropy_NHW.numel()
+    sums.entropy += entropy_NHW[known_NHW].double().sum() / math.log(classes)
+    sums.pixels += known_NHW.sum()
 
 
 def _ask(
@@ -140,8 +140,7 @@ def _ask(
     }
     if len(image_NCHW) > 1:
         shown["d_other"] = truth_NKHW.roll(1, dims=0)
-    with torch.no_grad():
-        return {name: networks.judge(image_NCHW, planes).sigmoid().mean() for name, planes in shown.items()}
+    return {name: mean_over(networks.ask(image_NCHW, planes), known_N1HW) for name, planes in shown.items()}
 
 
 def _examples(networks: Networks, pool: Pool, config: TrainConfig, count: int) -> dict[str, NDArray[Any]]:
@@ -150,12 +149,17 @@ def _examples(networks: Networks, pool: Pool, config: TrainConfig, count: int) -
         pool.class_pixels(), count, seed=config.seed, min_pixels=config.sampler.min_class_pixels
     )
     few = Pool(pool.stores, pool.places[chosen])
-    parts = [_example(networks, *batch) for batch in pool_batches(few, config, networks.fabric.device)]
+    batches = pool_batches(few, config, networks.fabric.device)
+    parts = [_example(networks, config, *batch) for batch in batches]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
 
 
 def _example(
-    networks: Networks, images_NHWC: NDArray[np.uint8], image_NCHW: Tensor, label_NHW: Tensor
+    networks: Networks,
+    config: TrainConfig,
+    images_NHWC: NDArray[np.uint8],
+    image_NCHW: Tensor,
+    label_NHW: Tensor,
 ) -> dict[str, NDArray[Any]]:
     probabilities_NKHW = networks.teach(image_NCHW)
     parts: dict[str, NDArray[Any]] = {
@@ -164,9 +168,8 @@ def _example(
         "prediction": likeliest(probabilities_NKHW).to(torch.uint8).cpu().numpy(),
     }
     if networks.discriminator is not None:
-        with torch.no_grad():
-            verdict = networks.judge(image_NCHW, hard(probabilities_NKHW)).sigmoid()
-        parts["d_map"] = verdict[:, 0].cpu().numpy()
+        shown_NKHW = as_shown(probabilities_NKHW, config.discriminator)
+        parts["d_map"] = networks.ask(image_NCHW, shown_NKHW)[:, 0].cpu().numpy()
     return parts
 
 

@@ -5,7 +5,7 @@ pleases it falls apart. Validation IoU decides; the score is only compared with 
 """
 
 import logging
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Self
 
 from wsiseg.config.training import GuardConfig
@@ -28,6 +28,7 @@ class Guards:
     Attributes:
         scale: Factor on every adversarial weight, 1 unless backed off.
         d_loss: Running mean of L_D; None before the first.
+        d_losses: L_D of each step since it was last looked at; numbers, or scalars on a device.
         best_iou: Best validation mean IoU, anew from where unlabelled tiles come in; None without validation.
         best_step: When that was.
         supervised_iou: Validation mean IoU when labels alone were last learnt from.
@@ -39,6 +40,7 @@ class Guards:
     config: GuardConfig
     scale: float = 1.0
     d_loss: float | None = None
+    d_losses: list[Any] = field(default_factory=list)
     best_iou: float | None = None
     best_step: int | None = None
     supervised_iou: float | None = None
@@ -121,7 +123,8 @@ class Guards:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, without the configuration."""
-        return {key: value for key, value in asdict(self).items() if key != "config"}
+        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "config"}
+        return {**plain, "d_losses": [float(loss) for loss in self.d_losses], "events": list(self.events)}
 
     @classmethod
     def from_json(cls, config: GuardConfig, data: dict[str, Any]) -> Self:

@@ -61,6 +61,7 @@ class Trainer:
         folder: The run folder.
         progress: Told of every step.
         workers: Threads that load tiles.
+        pretrained: False where ``resume`` follows: the encoder's own weights are not looked for then.
     """
 
     def __init__(
@@ -72,12 +73,13 @@ class Trainer:
         folder: Path,
         progress: Progress,
         workers: int = 1,
+        pretrained: bool = True,
     ) -> None:
         self.config, self.pools, self.fabric = config, pools, fabric
         self.folder, self.progress, self.workers = folder, progress, workers
         self.plan = spans(config.train.phases, int(config.train.steps))
         self.looks = set(validation_steps(self.plan, config.train.validations))
-        networks = build_networks(fabric, config)
+        networks = build_networks(fabric, config, pretrained=pretrained)
         judge = None
         if networks.discriminator is not None:
             judge_config = config.train.discriminator_optimiser
@@ -180,7 +182,7 @@ class Trainer:
         norm = self._move(state.networks.student_wrapped, state.optimiser, span.optimiser(config).clip_norm)
         state.networks.ema.update(state.networks.student)
         self.history.append(metrics | {"g_norm": norm})
-        self._guard_discriminator(step)
+        self._guard_discriminator(step, metrics)
         state.step += 1
         self.progress.advance(1, self._log() if state.step % LOG_EVERY == 0 else None)
 
@@ -234,10 +236,16 @@ class Trainer:
             parts.append(f"IoU {iou:.3f}")
         return " ".join(parts)
 
-    def _guard_discriminator(self, step: int) -> None:
-        every = self.config.train.guards.check_every
-        if (step + 1) % every == 0 and "d_loss" in (recent := mean_metrics(self.history[-every:])):
-            self.state.guards.see_discriminator(step + 1, recent["d_loss"])
+    def _guard_discriminator(self, step: int, metrics: Metrics) -> None:
+        guards = self.state.guards
+        if "d_loss" in metrics:
+            guards.d_losses.append(metrics["d_loss"])
+        if (step + 1) % guards.config.check_every == 0 and guards.d_losses:
+            recent = torch.tensor([float(loss) for loss in guards.d_losses], device=self.fabric.device)
+            guards.d_losses.clear()
+            # All processes must come to the same weights, so they look at the same figure.
+            shared = cast("Tensor", self.fabric.all_reduce(recent.mean()))
+            guards.see_discriminator(step + 1, float(shared))
 
     def _look(self, span: Span) -> Verdict:
         """Validate, let the guards decide, write checkpoints."""
@@ -303,12 +311,14 @@ class Trainer:
             logger.warning(guards.events[-1])
             self.state.load_networks(supervised[-1])
             self._validate()
-        elif len(self.pools.validation) and not self._looked_at_these_weights():
+        elif len(self.pools.validation) and self.last_look is None:
             self.last_look = self._shared_look()
+        elif len(self.pools.validation) and not self._looked_at_these_weights():
+            self._validate()
         self._save("final")
 
     def _looked_at_these_weights(self) -> bool:
-        """False after a last rollback, and in a process that resumed after the last step."""
+        """False after a last rollback."""
         return self.last_look is not None and self.last_look.figures() == self.state.figures
 
     def _save(self, kind: str) -> None:

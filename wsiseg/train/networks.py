@@ -57,16 +57,33 @@ class Networks:
             logits: Tensor = self.discriminator(image_NCHW, segmentation_NKHW)
         return logits.float()
 
+    def ask(self, image_NCHW: Tensor, segmentation_NKHW: Tensor) -> Tensor:
+        """The discriminator's scores, 0-1, ``(N, 1, h, w)``: no gradient, and it stays as it is."""
+        if self.discriminator is None:
+            raise ValueError("this run has no discriminator")
+        # Spectral norm goes on iterating at each forward in training mode.
+        self.discriminator.eval()
+        try:
+            with torch.no_grad():
+                return self.judge(image_NCHW, segmentation_NKHW).sigmoid()
+        finally:
+            self.discriminator.train()
 
-def build_networks(fabric: Fabric, config: Config) -> Networks:
+
+def build_networks(fabric: Fabric, config: Config, *, pretrained: bool = True) -> Networks:
     """Build the networks of a resolved configuration, seeded, on Fabric's device.
+
+    Args:
+        fabric: Device and processes.
+        config: The configuration.
+        pretrained: False where a checkpoint will overwrite all weights: the encoder's own are not looked for.
 
     Raises:
         ConfigError: The segmentor cannot be built, or its ImageNet weights cannot be fetched.
     """
     classes = len(config.schema_)
     torch.manual_seed(config.train.seed)
-    student = build_segmentor(config.train.segmentor, classes)
+    student = build_segmentor(config.train.segmentor, classes, pretrained=pretrained)
     discriminator = None
     if config.train.is_adversarial:
         discriminator = build_discriminator(config.train.discriminator, classes)

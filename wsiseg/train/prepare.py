@@ -15,10 +15,11 @@ from wsiseg.config.root import Config
 from wsiseg.config.training import TrainConfig
 from wsiseg.errors import ConfigError, TrainingDataError
 from wsiseg.model.discriminator import PATCH_LAYERS
+from wsiseg.model.machine import computes_bf16
 from wsiseg.model.segmentor import TILE_MULTIPLE, resolve_segmentor
 from wsiseg.train.data import Pools, check_alike, make_pools, open_stores
 from wsiseg.train.schedule import resolve_steps, without_unlabelled
-from wsiseg.train.split import Split, Store, read_patients, split_stores
+from wsiseg.train.split import Store, read_patients, split_stores
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -57,7 +58,7 @@ def prepare(config: Config, tiles: Path, device: Device, patients: Path | None) 
     groups = None if patients is None else read_patients(patients)
     split = split_stores(stores, train.split, train.seed, groups)
     pools = make_pools(stores, split, train)
-    notices = _notices(split, pools, train)
+    notices = _notices(pools, train)
     if chosen_here:
         encoder = train.segmentor.encoder
         notices.append(f"no GPU: the small encoder {encoder} is used (train.segmentor.encoder)")
@@ -117,9 +118,9 @@ def resolve(config: Config, stores: Sequence[Store], *, on_gpu: bool) -> Config:
     )
 
 
-def _notices(split: Split, pools: Pools, config: TrainConfig) -> list[str]:
+def _notices(pools: Pools, config: TrainConfig) -> list[str]:
     notices = []
-    if not split.validation:
+    if not len(pools.validation):
         notices.append(
             "no slide is left to validate on (one labelled slide, or one patient): the guards are blind, "
             "the last averaged weights are kept, and no figure tells how good they are"
@@ -182,7 +183,7 @@ def resolve_precision(config: TrainConfig, *, on_gpu: bool) -> Literal["32-true"
         ConfigError: 16-mixed without a GPU: its loss scaling is for GPUs.
     """
     if config.precision == "auto":
-        return "bf16-mixed" if _has_bf16(on_gpu=on_gpu) else "32-true"
+        return "bf16-mixed" if computes_bf16(torch.device("cuda" if on_gpu else "cpu")) else "32-true"
     if config.precision == "16-mixed" and not on_gpu:
         raise ConfigError(
             "train.precision", found="16-mixed on a CPU", expected="32-true, bf16-mixed or auto without a GPU"
@@ -204,11 +205,3 @@ def start_fabric(config: TrainConfig, *, on_gpu: bool) -> Fabric:
     )
     fabric.launch()
     return fabric
-
-
-def _has_bf16(*, on_gpu: bool) -> bool:
-    if on_gpu:
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Newer than the oldest torch that is supported.
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

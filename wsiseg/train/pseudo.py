@@ -9,7 +9,7 @@ from torch import Tensor
 from wsiseg.classes import IGNORE_INDEX
 from wsiseg.config.training import PseudoLabelConfig
 from wsiseg.model.discriminator import score_pixels
-from wsiseg.model.losses import hard
+from wsiseg.model.losses import as_shown
 from wsiseg.train.data import Batch
 from wsiseg.train.networks import Networks
 
@@ -33,8 +33,9 @@ def make_pseudo_labels(networks: Networks, batch: Batch, config: PseudoLabelConf
     confidence_NHW, label_NHW = probabilities_NKHW.max(dim=1)
     trust_NHW = confidence_NHW
     if config.gate != "confidence" and networks.discriminator is not None:
+        shown_NKHW = as_shown(probabilities_NKHW, networks.discriminator.config)
         with torch.no_grad():
-            verdict_N1hw = networks.judge(batch.weak_NCHW, hard(probabilities_NKHW))
+            verdict_N1hw = networks.judge(batch.weak_NCHW, shown_NKHW)
         score_NHW = score_pixels(verdict_N1hw, label_NHW.shape[-2:])
         trust_NHW = score_NHW if config.gate == "discriminator" else score_NHW * confidence_NHW
     kept_NHW = gate(label_NHW, trust_NHW, config.keep_share, config.min_score)

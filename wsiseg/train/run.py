@@ -184,8 +184,11 @@ class _Run:
 
     def _fit(self, config: Config, pools: Pools, folder: Path, progress: Progress) -> Trainer:
         fabric = self.prepared.fabric
-        trainer = Trainer(config, pools, fabric, folder=folder, progress=progress, workers=self.workers)
-        if self.resume and (kept := checkpoints(folder, "last")):
+        kept = checkpoints(folder, "last") if self.resume else []
+        trainer = Trainer(
+            config, pools, fabric, folder=folder, progress=progress, workers=self.workers, pretrained=not kept
+        )
+        if kept:
             trainer.resume(kept[-1])
         trainer.fit()
         return trainer

@@ -59,7 +59,7 @@ def describe_inputs(tiles: Path, patients: Path | None, pools: Pools) -> dict[st
     return {
         "tiles": str(tiles.resolve()),
         "patients": None if patients is None else str(patients.resolve()),
-        "stores": {store.name: [store.slide_fingerprint, len(store)] for store in stores},
+        "stores": {store.name: store.key for store in stores},
         "slides": pools.slides,
     }
 

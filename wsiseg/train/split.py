@@ -36,6 +36,10 @@ class Store(Protocol):
         """Micrometres per pixel."""
 
     @property
+    def key(self) -> str:
+        """Of all that the tiles were made from: slide, settings, annotations."""
+
+    @property
     def slide_fingerprint(self) -> str:
         """Of the slide's content."""
 
@@ -106,10 +110,13 @@ def read_patients(path: Path) -> dict[str, str]:
             raise ConfigError(
                 f"--patients {path}", expected="two columns named slide and patient, both filled"
             )
-        for name in {slide.strip(), Path(slide.strip()).stem}:
-            if patients.setdefault(name, patient.strip()) != patient.strip():
-                raise ConfigError(f"--patients {path}: {slide} belongs to two patients")
-    return patients
+        if patients.setdefault(slide.strip(), patient.strip()) != patient.strip():
+            raise ConfigError(f"--patients {path}: {slide} belongs to two patients")
+    stems: dict[str, set[str]] = {}
+    for slide, patient in patients.items():
+        stems.setdefault(Path(slide).stem, set()).add(patient)
+    # What follows the last dot is no suffix where it tells patients apart: case.1 and case.2.
+    return {stem: found.pop() for stem, found in stems.items() if len(found) == 1} | patients
 
 
 def _group(name: str, config: SplitConfig, patients: Mapping[str, str] | None) -> str:

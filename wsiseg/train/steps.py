@@ -19,6 +19,7 @@ from wsiseg.model.losses import (
     dice_loss,
     hard,
     known_pixels,
+    mean_over,
     one_hot,
     place_bce,
     straight_through,
@@ -94,8 +95,11 @@ def discriminator_loss(
         for part_N1hw, what in zip(parts, shown, strict=True)
     ]
     loss = (losses[0] + torch.stack(losses[1:]).mean()) / 2
-    scores = {"d_real": parts[0].sigmoid().mean(), "d_fake": parts[1].sigmoid().mean()}
-    return loss, {"d_loss": loss.detach(), **{name: value.detach() for name, value in scores.items()}}
+    scores = {
+        name: mean_over(part_N1hw.detach().sigmoid(), what.known_N1HW)
+        for name, part_N1hw, what in zip(("d_real", "d_fake"), parts, shown, strict=False)
+    }
+    return loss, {"d_loss": loss.detach(), **scores}
 
 
 def supervised_loss(
@@ -216,7 +220,7 @@ def _unlabelled_fake(networks: Networks, batch: Batch, config: DiscriminatorConf
     """
     probabilities = networks.predict(batch.image_NCHW).softmax(dim=1)
     planes = hard(probabilities)
-    fake = planes if config.fake_input == "argmax" else probabilities
+    fake = as_shown(probabilities, config)
     everywhere = torch.ones_like(planes[:, :1])
     if config.fake_target == "zeros":
         return _Shown(batch.image_NCHW, fake, torch.zeros_like(everywhere), everywhere)

@@ -26,12 +26,20 @@ def first_in_turn(
     Returns:
         Positions of the tiles, ascending.
     """
-    # A class so small that no tile reaches ``min_pixels`` counts wherever it is largest.
-    enough_K = np.minimum(min_pixels, pixels_NK.max(axis=0, initial=0))
-    shows_NK = (pixels_NK >= enough_K) & (pixels_NK > 0)
+    shows_NK = shows(pixels_NK, min_pixels)
     shuffled = generator(seed, "in turn").permutation(len(pixels_NK))
     first = list(islice(_in_turn(shows_NK[shuffled]), count))
     return np.sort(shuffled[first])
+
+
+def shows(pixels_NK: NDArray[np.int64], min_pixels: int) -> NDArray[np.bool_]:
+    """Which tiles show which class, bool ``(N, K)``.
+
+    A class so small that no tile has ``min_pixels`` of it is shown wherever it is largest.
+    """
+    enough_K = np.minimum(min_pixels, pixels_NK.max(axis=0, initial=0))
+    found: NDArray[np.bool_] = (pixels_NK >= enough_K) & (pixels_NK > 0)
+    return found
 
 
 def _in_turn(shows_NK: NDArray[np.bool_]) -> Iterator[int]:
