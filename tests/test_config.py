@@ -50,7 +50,12 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
         ("tiling: {tile_px: big}", "tiling.tile_px: .*integer"),
         ("tiling: {mpp: .nan}", "tiling.mpp"),
         ("classes: [{name: a, color: [0, 0, 0]}]", "1 classes, expected 2 to 255"),
-        ("- a\n- b", "found list, expected a mapping of sections"),
+        ("classes: [{name: a, color: [1, 2, 300]}]", r"classes\.0\.color\.2: .*less than or equal to 255"),
+        ("classes: [{name: a, color: '#12345g'}]", r"classes\.0\.color: Input should be a list"),
+        ("tiling: {tile_px: 100000}", "tiling.tile_px: .*less than or equal to 8192"),
+        ("train: {steps: 20, steps: 30}", "line 1: the key 'steps' stands twice"),
+        ("tiling:\n\tmpp: 1", "line 2: a tab, where YAML wants spaces"),
+        ("- a\n- b", "found list, expected a mapping, `name: value` on each line"),
         ("a: [", "cannot be read as YAML"),
     ],
 )
@@ -137,3 +142,23 @@ def test_a_folder_does_not_hide_a_recipe_of_its_name(tmp_path: Path, monkeypatch
     (tmp_path / "demo").mkdir()
     monkeypatch.chdir(tmp_path)
     assert load_config(Path("demo")).tiling.tile_px == 256
+
+
+def test_a_colour_may_be_written_in_hex(tmp_path: Path) -> None:
+    text = "classes: [{name: a, color: '#ff8000'}, {name: b, color: [1, 2, 3]}]"
+    assert load_config(write(tmp_path, text)).schema_["a"].color == (255, 128, 0)
+
+
+def test_merged_keys_may_be_overruled(tmp_path: Path) -> None:
+    text = "x: &x {mpp: 1.0}\ntiling: {<<: *x, tile_px: 64}\n"
+    with pytest.raises(ConfigError, match="unknown key 'x'"):
+        load_config(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("recomended", "Recipes are recommended"), ("xyz", "Recipes are .*paper, .*supervised")],
+)
+def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError, match=hint):
+        load_config(Path(name))

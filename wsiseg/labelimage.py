@@ -3,7 +3,7 @@
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
-from xml.etree.ElementTree import ParseError
+from xml.etree.ElementTree import Element, ParseError
 
 import numpy as np
 import tifffile
@@ -16,6 +16,9 @@ from wsiseg.geometry import UM_PER_UNIT, Box
 
 SUFFIXES = (".tif", ".tiff")
 
+CLASSES_NAMESPACE = "wsiseg/classes"
+"""Of the OME annotation in which a mask names its classes: ``<M K="1">podocyte #e84118</M>``."""
+
 
 class LabelImage:
     """The full-size level of a label mask; a context manager.
@@ -27,6 +30,7 @@ class LabelImage:
         path: The file.
         size_gr: ``(width, height)``; the mask's own frame is a grid frame of the slide.
         mpp: Micrometres a pixel by the file's OME metadata, or None.
+        class_names: What its labels mean, by index, where it says so; None where not.
 
     Raises:
         AnnotationParseError: Not a TIFF, or not a single channel of 8-bit labels.
@@ -48,7 +52,9 @@ class LabelImage:
                 expected="uint8 of shape (height, width)",
             )
         self.size_gr: tuple[int, int] = (int(page.shape[1]), int(page.shape[0]))
-        self.mpp = _ome_mpp(self._file.ome_metadata)
+        root = _ome_root(self._file.ome_metadata)
+        self.mpp = None if root is None else _ome_mpp(root)
+        self.class_names = None if root is None else _ome_classes(root)
 
     def _first_page(self) -> Any:
         return self._file.series[0].pages[0]
@@ -110,14 +116,29 @@ class LabelImage:
         self.close()
 
 
-def _ome_mpp(xml: str | None) -> float | None:
-    """``PhysicalSizeX`` of the first image, in micrometres; None where there is none that can be read."""
+def _ome_root(xml: str | None) -> Element | None:
     try:
-        root = ElementTree.fromstring(xml or "<none/>")
-        for element in root.iter():
-            if element.tag.endswith("}Pixels") and "PhysicalSizeX" in element.attrib:
-                unit = UM_PER_UNIT.get(element.attrib.get("PhysicalSizeXUnit", "µm"))
-                return None if unit is None else float(element.attrib["PhysicalSizeX"]) * unit
-    except (ParseError, DefusedXmlException, ValueError):
+        root: Element = ElementTree.fromstring(xml or "")
+    except (ParseError, DefusedXmlException):
         return None
+    return root
+
+
+def _ome_mpp(root: Element) -> float | None:
+    """``PhysicalSizeX`` of the first image, in micrometres; None where there is none that can be read."""
+    for element in root.iter():
+        if element.tag.endswith("}Pixels") and "PhysicalSizeX" in element.attrib:
+            unit = UM_PER_UNIT.get(element.attrib.get("PhysicalSizeXUnit", "µm"))
+            try:
+                return None if unit is None else float(element.attrib["PhysicalSizeX"]) * unit
+            except ValueError:
+                return None
+    return None
+
+
+def _ome_classes(root: Element) -> tuple[str, ...] | None:
+    for element in root.iter():
+        if element.attrib.get("Namespace") == CLASSES_NAMESPACE:
+            entries = [entry for entry in element.iter() if entry.tag.endswith("}M")]
+            return tuple((entry.text or "").rpartition(" #")[0] for entry in entries)
     return None

@@ -57,7 +57,7 @@ def test_mending_asap(tmp_path):
 
 def test_what_cannot_be_kept_is_said(tmp_path):
     (tmp_path / "a.json").write_text('[{"type":"Point","coordinates":[1,2]}]', encoding="utf-8")
-    assert "1 objects could not be kept" in run(tmp_path / "a.json", "--fix", tmp_path / "b.json")
+    assert "1 objects could not be kept" in run(tmp_path / "a.json", "--fix", tmp_path / "b.json", expect=1)
 
 
 def test_another_viewer_may_be_asked(tmp_path):
@@ -69,3 +69,11 @@ def test_what_is_no_annotation_file_is_one_line(tmp_path):
     (tmp_path / "a.geojson").write_text("hello", encoding="utf-8")
     with pytest.raises(AnnotationParseError, match="neither JSON nor XML"):
         run(tmp_path / "a.geojson")
+
+
+def test_the_file_itself_is_not_written_over(tmp_path):
+    path = tmp_path / "a.json"
+    write_qupath(path, [Annotation(SQUARE)], default_schema(), slide_id="s")
+    before = path.read_bytes()
+    assert "is the file that is read" in run(path, "--fix", tmp_path / "." / "a.json", expect=2)
+    assert path.read_bytes() == before

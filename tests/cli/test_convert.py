@@ -93,3 +93,23 @@ def test_a_real_slide_gives_identity_and_resolution(shared_data, tmp_path):
         tmp_path / "a.xml", tmp_path / "b.json", "--to", "dsa", "--slide", slide, "--mpp-slide", "0.3"
     )
     assert "claim 0.5 um/px, the slide 0.3" in result.stderr
+
+
+def test_the_file_itself_is_not_written_over(geojson):
+    before = geojson.read_bytes()
+    assert "is the file that is read" in run(geojson, geojson, "--to", "qupath", expect=2).output
+    assert geojson.read_bytes() == before
+
+
+def test_a_copy_keeps_the_colours_of_the_file_unless_a_configuration_is_named(tmp_path):
+    path, config = tmp_path / "a.geojson", tmp_path / "c.yaml"
+    write_qupath(path, [Annotation(SQUARE, "podocyte")], default_schema(), slide_id="s")
+    value = json.loads(path.read_text())
+    value["features"][0]["properties"]["classification"]["color"] = [1, 2, 3]
+    path.write_text(json.dumps(value))
+    run(path, tmp_path / "b.geojson", "--to", "qupath")
+    assert read_annotations(tmp_path / "b.geojson").annotations[0].color == (1, 2, 3)
+    config.write_text("{}")
+    run(path, tmp_path / "c.geojson", "--to", "qupath", "--config", config)
+    wanted = default_schema()["podocyte"].color
+    assert read_annotations(tmp_path / "c.geojson").annotations[0].color == wanted

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -10,6 +11,7 @@ from slides import damage_tile, texture_image, write_slide
 
 from wsiseg.cli.info import command
 from wsiseg.cli.main import cli
+from wsiseg.geometry import PLAUSIBLE_MPP
 
 
 @pytest.fixture
@@ -93,3 +95,9 @@ def test_no_slide_is_a_usage_error():
 def test_stains_of_real_slides(shared_data: Path, name, stain):
     (entry,) = json.loads(run(shared_data / name, "--json").stdout)
     assert entry["stain_guess"] == stain
+
+
+def test_a_resolution_that_no_slide_has_is_refused_at_once() -> None:
+    (option,) = [one for one in command.params if one.name == "mpp_slide"]
+    assert isinstance(option.type, click.FloatRange)
+    assert (option.type.min, option.type.max) == PLAUSIBLE_MPP

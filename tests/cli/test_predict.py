@@ -126,7 +126,6 @@ def test_one_bad_slide_of_three(run, slides, tmp_path, capsys):
         (["--device", "cuda:99"], 2, "cannot be used here"),
         (["--device", "cpu,meta"], 2, "--device meta cannot be used here"),
         (["--confidence"], 2, "has no discriminator"),
-        (["--mpp-slide", "300"], 1, "implausible resolution"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -19,6 +19,7 @@ from wsiseg.evaluate import Case, evaluate, to_json
 from wsiseg.evaluate.inputs import RECORD_SUFFIX, mask_side
 from wsiseg.geometry import Box, GridFrame, Resolution
 from wsiseg.infer.naming import RECORD_SUFFIX as WRITTEN_SUFFIX
+from wsiseg.labelimage import CLASSES_NAMESPACE
 from wsiseg.progress import NullProgress
 from wsiseg.raster import ShapePainter
 
@@ -288,3 +289,25 @@ def test_a_slide_with_a_damaged_corner_is_judged_all_the_same(write, tmp_path) -
     damage_tile(slide, 0)
     truth = write(TRUTH)
     assert judge(Case(slide, truth, truth)).scores.mean["iou"] == 1.0
+
+
+def test_a_mask_of_other_classes_is_refused(slide, write, tmp_path) -> None:
+    """By its labels alone a nucleus of one schema is a glomerulus of another."""
+    nuclei = ClassSchema((TissueClass("background", (0, 0, 0)), TissueClass("nucleus", (9, 9, 9))))
+    mask = write_mask(tmp_path / "a.ome.tiff", painted([(box(100, 100, 110, 110), "glomerulus")]))
+    truth = write([(box(100, 100, 400, 400), "glomerulus")])
+    assert judge(Case(slide, truth, mask)).mpp == 0.5
+    names = "".join(f'<M K="{i}">{one.name} #000000</M>' for i, one in enumerate(nuclei))
+    table = (
+        f'<StructuredAnnotations><MapAnnotation ID="Annotation:0" Namespace="{CLASSES_NAMESPACE}">'
+        f"<Value>{names}</Value></MapAnnotation></StructuredAnnotations></OME>"
+    )
+    tifffile.tiffcomment(mask, tifffile.tiffcomment(mask).replace("</OME>", table).encode())
+    with pytest.raises(AnnotationParseError, match=r"other classes .* found background, nucleus, expected"):
+        judge(Case(slide, truth, mask))
+
+
+def test_masks_say_that_touching_nuclei_are_one_object(slide, write, tmp_path) -> None:
+    mask = write_mask(tmp_path / "a.ome.tiff", painted(TRUTH))
+    notes = judge(Case(slide, write(TRUTH), mask)).notes
+    assert any("nuclei that touch are one object in a mask" in note for note in notes)

@@ -80,7 +80,7 @@ def test_normalise_takes_bytes_to_standard_floats(tmp_path: Path, config: Config
 def test_final_before_best_before_last(tmp_path: Path, config: Config) -> None:
     for kind in ("last", "best", "final"):
         newest = write(tmp_path, config, kind)
-        assert find_checkpoint(tmp_path) == newest
+        assert find_checkpoint(tmp_path) == find_checkpoint(tmp_path / "checkpoints") == newest
 
 
 def test_fingerprint_follows_the_weights(tmp_path: Path, config: Config) -> None:

@@ -72,3 +72,34 @@ def test_a_table_with_other_columns_is_refused(tmp_path, text, found):
     table.write_text(text)
     with pytest.raises(ConfigError, match=rf"mpp\.csv: found columns {found}, expected columns slide,mpp"):
         make_jobs(["a.svs"], mpp_csv=table)
+
+
+@pytest.mark.parametrize(
+    ("slides", "message"),
+    [
+        (["x/a.geojson", "x/a.svs"], r"x/a\.geojson is an annotation file, not a slide"),
+        (["x/a.svs", "x/a.geojson.gz", "x/a.geojson.svs"], r"x/a\.geojson\.gz is an annotation file"),
+        (["x/a.svs", "x/../x/a.svs"], r"x/\.\./x/a\.svs is named twice"),
+    ],
+)
+def test_what_only_looks_like_two_slides_of_one_name_is_told_apart(slides, message):
+    with pytest.raises(ConfigError, match=message):
+        make_jobs(slides)
+
+
+def test_two_resolutions_of_one_slide_are_refused(tmp_path):
+    table = tmp_path / "mpp.csv"
+    table.write_text("slide,mpp\na,0.25\na,0.25\na,0.5\n")
+    with pytest.raises(ConfigError, match=r"line 4: a stands twice: found 0\.25 and 0\.5 um/px"):
+        make_jobs(["a.svs"], mpp_csv=table)
+
+
+def test_slides_for_which_nothing_is_found_are_named(tmp_path, caplog):
+    table = tmp_path / "mpp.csv"
+    table.write_text("slide,mpp\nb,0.25\n")
+    make_jobs(["a.svs", "b.svs"], mpp_csv=table)
+    make_jobs([f"{name}.svs" for name in "abcde"], annotations=tmp_path)
+    assert [record.getMessage().replace(str(tmp_path), "T") for record in caplog.records] == [
+        "--mpp-csv T/mpp.csv has no row for a.svs",
+        "--annotations T has no file for a.svs, b.svs, c.svs and 2 more",
+    ]

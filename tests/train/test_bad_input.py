@@ -132,6 +132,7 @@ def test_what_does_not_fit_is_said_before_training(
             device="cpu",
             progress=NullProgress(),
         )
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_tile_side_that_is_no_multiple_of_16(tmp_path: Path) -> None:

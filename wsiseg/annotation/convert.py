@@ -1,7 +1,7 @@
 """Any format to any other, and the check that belongs to each."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -68,6 +68,16 @@ def require_suffix(path: Path, target_format: TargetFormat) -> None:
             found=path.suffix or "no suffix",
             expected=f"a name that ends in {' or '.join(SUFFIXES[target_format])}, as {target_format} needs",
         )
+
+
+def in_own_colors(schema: ClassSchema, annotations: Iterable[Annotation]) -> ClassSchema:
+    """The schema with the colours that a file gives to its classes, for a copy that should look alike."""
+    own: dict[str, tuple[int, int, int]] = {}
+    for annotation in annotations:
+        known = schema.find(annotation.class_name) if annotation.class_name else None
+        if known is not None and annotation.color is not None:
+            own.setdefault(known.name, annotation.color)
+    return ClassSchema(tuple(replace(one, color=own.get(one.name, one.color)) for one in schema))
 
 
 def write_annotations(

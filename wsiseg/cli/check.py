@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsiseg.cli.console import stderr, stdout
+from wsiseg.cli.options import refuse_same_file
 
 if TYPE_CHECKING:
     from wsiseg.annotation import AnnotationFile, Problem
@@ -37,11 +38,14 @@ _VIEWERS = {
 def command(source: Path, fix: Path | None, viewer: "TargetFormat | None") -> None:
     """Say why QuPath (0.4 to 0.7), ASAP, ImageScope or DSA would refuse an annotation file.
 
-    Exit code 1 where the viewer would refuse it, or lose an object.
+    Exit code 1 where the viewer would refuse it, or lose an object. With --fix: where it would refuse the
+    copy, or where an object could not be mended.
     """
     from wsiseg.annotation import read_annotations
     from wsiseg.annotation.convert import CHECKS
 
+    if fix is not None:
+        refuse_same_file(source, fix)
     file = read_annotations(source)
     chosen = viewer or ("imagescope" if file.format == "halo" else file.format)
     problems: Sequence[Problem] = CHECKS[chosen](source)
@@ -49,7 +53,8 @@ def command(source: Path, fix: Path | None, viewer: "TargetFormat | None") -> No
     stdout.print(f"read by wsiseg: {file.report.summary()}", soft_wrap=True, markup=False)
     if fix is not None:
         problems = _fix(file, source, fix, chosen)
-    if any(problem.severity == "error" for problem in problems):
+    lost = fix is not None and bool(file.report.dropped)
+    if lost or any(problem.severity == "error" for problem in problems):
         sys.exit(1)
 
 
@@ -66,12 +71,12 @@ def _print(path: Path, viewer: str, problems: "Sequence[Problem]") -> None:
 
 def _fix(file: "AnnotationFile", source: Path, out: Path, viewer: "TargetFormat") -> "Sequence[Problem]":
     """Write the mended copy and check it in turn."""
-    from wsiseg.annotation.convert import CHECKS, Target, write_annotations
+    from wsiseg.annotation.convert import CHECKS, Target, in_own_colors, write_annotations
     from wsiseg.classes import default_schema
 
-    report = write_annotations(
-        out, file.annotations, default_schema(), viewer, Target(source.name.split(".")[0], holes="group")
-    )
+    schema = in_own_colors(default_schema(), file.annotations)
+    target = Target(source.name.split(".")[0], holes="group")
+    report = write_annotations(out, file.annotations, schema, viewer, target)
     if file.report.dropped:
         stderr.print(
             f"wsiseg: {len(file.report.dropped)} objects could not be kept",

@@ -16,12 +16,14 @@ from rich.progress import (
     MofNCompleteColumn,
     ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.progress import Progress as RichProgress
 from rich.table import Table
+from rich.text import Text
 
 from wsiseg.outcome import Outcome
 
@@ -34,6 +36,18 @@ def setup_logging(*, verbose: bool) -> None:
     logger = logging.getLogger("wsiseg")
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
     logger.handlers = [RichHandler(console=stderr, show_path=False, show_time=verbose)]
+
+
+_WIDE = 110
+"""Columns of a terminal that has room for all of a bar and a note behind it."""
+
+
+class _Note(ProgressColumn):
+    """The note of a bar, cut short where there is no room; a column of text would shorten all others too."""
+
+    def render(self, task: Task) -> Text:
+        """What the column shows."""
+        return Text(str(task.fields.get("note", "")), no_wrap=True, overflow="ellipsis")
 
 
 class ConsoleProgress:
@@ -60,14 +74,15 @@ class ConsoleProgress:
 def progress_bars() -> Iterator[ConsoleProgress]:
     """A place on stderr for bars, quiet with ``--quiet``; plain and sparse where stderr is no terminal."""
     root = click.get_current_context().find_root()
+    wide = stderr.width >= _WIDE
     columns: list[ProgressColumn] = [
         SpinnerColumn(),
         TextColumn("{task.description}"),
-        BarColumn(bar_width=28),
+        BarColumn(bar_width=28 if wide else 8),
         MofNCompleteColumn(),
-        TimeElapsedColumn(),
+        *([TimeElapsedColumn()] if wide else []),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        _Note(),
     ]
     quiet = bool(root.obj and root.obj.get("quiet"))
     with RichProgress(*columns, console=stderr, disable=quiet, refresh_per_second=4) as bars:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsiseg.cli.console import stderr, stdout
-from wsiseg.cli.options import mpp_slide_option
+from wsiseg.cli.options import mpp_slide_option, refuse_same_file
 
 if TYPE_CHECKING:
     from wsiseg.annotation import Annotation, AnnotationFile, WriteReport
@@ -45,7 +45,10 @@ if TYPE_CHECKING:
 )
 @click.option("--ungrouped-by-name", is_flag=True, help="ASAP: an annotation's name is its missing group.")
 @click.option(
-    "--close-gap", type=float, default=0.0, help="ImageScope: join strokes whose ends lie this close."
+    "--close-gap",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    help="ImageScope: join strokes whose ends lie this close.",
 )
 @click.option("--strict", is_flag=True, help="Anything that would have to be mended is an error.")
 def command(source: Path, out: Path, **options: Any) -> None:
@@ -57,10 +60,11 @@ def command(source: Path, out: Path, **options: Any) -> None:
       wsiseg convert slide.xml slide.geojson --to qupath --slide slide.svs
     """
     from wsiseg.annotation import read_annotations
-    from wsiseg.annotation.convert import require_suffix, write_annotations
+    from wsiseg.annotation.convert import in_own_colors, require_suffix, write_annotations
     from wsiseg.config import load_config
 
     require_suffix(out, options["target_format"])
+    refuse_same_file(source, out)
     schema = load_config(options["config"]).schema_
     target, mpp = _target(source, options)
     file = read_annotations(
@@ -74,6 +78,8 @@ def command(source: Path, out: Path, **options: Any) -> None:
     if warning is not None:
         stderr.print(f"wsiseg: {warning}", style="yellow", soft_wrap=True, markup=False)
     annotations = _renamed(file, options["map_path"])
+    if options["config"] is None:
+        schema = in_own_colors(schema, annotations)
     report = write_annotations(out, annotations, schema, options["target_format"], target)
     _print(source, out, file, report, options["target_format"])
 
@@ -127,6 +133,6 @@ def _print(
         *(f"lost in {target_format}: {what}: {count} objects" for what, count in report.losses.items()),
     ]
     if not report.losses:
-        lines.append(f"nothing is lost in {target_format}")
+        lines.append(f"of what was read nothing is lost in {target_format}")
     for line in lines:
         stdout.print(line, soft_wrap=True, markup=False)

@@ -1,5 +1,6 @@
 """``wsiseg``: the root command, which loads a subcommand only when it is asked for."""
 
+import errno
 import importlib
 import sys
 from collections.abc import Sequence
@@ -80,6 +81,11 @@ def main(arguments: Sequence[str] | None = None) -> Any:
         if "--debug" in arguments:
             raise
         fail(str(err), err.exit_code)
+    except OSError as err:
+        # A full disk under a file is said by its writer; here it lies under standard output.
+        if err.errno != errno.ENOSPC or "--debug" in arguments:
+            raise
+        fail(f"cannot write the output: {err.strerror}", 1)
 
 
 if __name__ == "__main__":

@@ -25,8 +25,20 @@ class Size(click.ParamType[tuple[int, int]]):
         return int(width), int(height)
 
 
+def refuse_same_file(source: Path, target: Path) -> None:
+    """Make sure that a command does not write over the file that it reads.
+
+    Raises:
+        click.UsageError: It would.
+    """
+    if target.exists() and target.samefile(source):
+        raise click.UsageError(f"{target} is the file that is read; give another name")
+
+
 mpp_slide_option = click.option(
-    "--mpp-slide", type=float, help="Micrometres per pixel of level 0, for slides that do not say."
+    "--mpp-slide",
+    type=click.FloatRange(0.05, 5.0),  # geometry.PLAUSIBLE_MPP; importing it would slow down every --help
+    help="Micrometres per pixel of level 0, for slides that do not say.",
 )
 
 backend_option = click.option(

@@ -1,16 +1,35 @@
 """The ``classes`` section."""
 
-from pydantic import Field
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
 
 from wsiseg.classes import ClassSchema, TissueClass, default_schema
 from wsiseg.config.base import Section
+
+_HEX = 7
+
+
+def _rgb(value: Any) -> Any:
+    """``#ff0000`` as red, green, blue; anything else as it is."""
+    if isinstance(value, str) and len(value) == _HEX and value.startswith("#"):
+        try:
+            return tuple(bytes.fromhex(value[1:]))
+        except ValueError:
+            return value
+    return value
+
+
+_Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class ClassConfig(Section):
     """One class; see ``wsiseg.classes.TissueClass``."""
 
     name: str = Field(min_length=1, description="Name in configs and outputs")
-    color: tuple[int, int, int] = Field(description="Red, green, blue, 0-255")
+    color: Annotated[tuple[_Channel, _Channel, _Channel], BeforeValidator(_rgb)] = Field(
+        description="Red, green, blue, 0-255, or as #rrggbb"
+    )
     inside: str | None = Field(None, description="The class that contains this one")
     aliases: tuple[str, ...] = Field((), description="Other names under which annotations may carry it")
     nucleus: bool = Field(False, description="Small and numerous: matched by centre distance, may be split")

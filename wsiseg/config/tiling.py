@@ -11,7 +11,7 @@ class TilingConfig(Section):
     """How a slide is cut into tiles."""
 
     mpp: float = Field(0.5, ge=0.05, le=5.0, description="Micrometres per pixel of a tile")
-    tile_px: int = Field(512, ge=32, multiple_of=16, description="Side of a tile, in grid pixels")
+    tile_px: int = Field(512, ge=32, le=8192, multiple_of=16, description="Side of a tile, in grid pixels")
     overlap_px: int = Field(0, ge=0, description="Overlap of neighbouring tiles, in grid pixels")
     min_tissue_share: float = Field(
         0.1, ge=0, le=1, description="Tiles with less tissue and without annotations are left out"

@@ -55,12 +55,16 @@ def find_recipe(name: Path, folder: str = "") -> Path | None:
     """
     if name.is_file() or name.suffix or name.name != str(name):
         return None
-    package = Path(__file__).parents[1]
-    for shelf in (package / "recipes", package.parent / "configs"):
+    for shelf in _shelves():
         recipe = shelf / folder / f"{name}.yaml"
         if recipe.is_file():
             return recipe
     return None
+
+
+def _shelves() -> tuple[Path, Path]:
+    package = Path(__file__).parents[1]
+    return package / "recipes", package.parent / "configs"
 
 
 def parse_config(data: dict[str, Any], *, source: str) -> Config:
@@ -116,16 +120,54 @@ def read_mapping(path: Path) -> dict[str, Any]:
         ConfigError: No such file, not YAML, or not a mapping.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - a safe loader too
     except FileNotFoundError:
-        raise ConfigError(f"no such configuration file: {path}") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as err:
-        raise ConfigError(f"{path} cannot be read as YAML: {' '.join(str(err).split())}") from err
+        raise ConfigError(f"no such configuration file: {path}", remedy=_recipe_hint(path)) from None
+    except OSError as err:
+        raise ConfigError(f"{path} cannot be read: {err.strerror}") from err
+    except (UnicodeDecodeError, yaml.YAMLError) as err:
+        raise ConfigError(f"{path} cannot be read as YAML: {_yaml_problem(err)}") from err
     if data is None:
         return {}
     if not isinstance(data, dict):
-        raise ConfigError(str(path), found=type(data).__name__, expected="a mapping of sections")
+        raise ConfigError(
+            str(path), found=type(data).__name__, expected="a mapping, `name: value` on each line"
+        )
     return data
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key that stands twice; YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """As ``SafeLoader``'s."""
+        seen = set()
+        for key_node, _ in node.value:
+            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != "tag:yaml.org,2002:merge":
+                if key_node.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        problem=f"the key {key_node.value!r} stands twice", problem_mark=key_node.start_mark
+                    )
+                seen.add(key_node.value)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _yaml_problem(err: Exception) -> str:
+    """One line, with the place."""
+    if not isinstance(err, yaml.MarkedYAMLError) or err.problem_mark is None:
+        return " ".join(str(err).split())
+    tab = "'\\t'" in str(err.problem)
+    problem = "a tab, where YAML wants spaces" if tab else err.problem
+    return f"line {err.problem_mark.line + 1}: {problem}"
+
+
+def _recipe_hint(path: Path) -> str | None:
+    """The recipes whose names resemble a path that is no file, or else all of them."""
+    if path.suffix or path.name != str(path):
+        return None
+    known = sorted({recipe.stem for shelf in _shelves() for recipe in shelf.glob("*.yaml")})
+    near = difflib.get_close_matches(path.name, known)
+    return f"Recipes are {', '.join(near or known)}" if known else None
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

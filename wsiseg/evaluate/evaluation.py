@@ -192,6 +192,11 @@ class _Judge:
         self, case: Case, file: AnnotationFile | None, schema: ClassSchema, frame: GridFrame
     ) -> Iterator[Side]:
         if file is None:
+            if any(one.nucleus for one in schema):
+                self.notes.append(
+                    f"{case.prediction.name}: nuclei that touch are one object in a mask; "
+                    "evaluate the outlines to count them as predict does"
+                )
             with mask_side(case.prediction, schema, frame) as side:
                 yield side
         else:

@@ -216,7 +216,7 @@ def mask_side(path: Path, schema: ClassSchema, frame: GridFrame) -> Iterator[Sid
     not export either (``min_area_um2``); holes as small are filled, as ``predict`` fills them.
 
     Raises:
-        AnnotationParseError: Not a label mask, or not of this slide at this resolution.
+        AnnotationParseError: Not a label mask, not of this slide at this resolution, or of other classes.
     """
     with LabelImage(path) as image:
         if image.size_gr != frame.size_gr:
@@ -224,6 +224,13 @@ def mask_side(path: Path, schema: ClassSchema, frame: GridFrame) -> Iterator[Sid
                 f"{path} is not a mask of this slide at {frame.mpp:g} um/px",
                 found="{} x {} px".format(*image.size_gr),
                 expected="{} x {} px".format(*frame.size_gr),
+            )
+        if image.class_names not in (None, schema.names):
+            raise AnnotationParseError(
+                f"{path} has other classes than those that are compared",
+                found=", ".join(image.class_names or ()),
+                expected=", ".join(schema.names),
+                remedy="Name its classes with --config",
             )
         source = MaskSource(image, schema)
         yield Side(source, _traced(source, schema, frame), [], [])

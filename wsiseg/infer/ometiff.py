@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from wsiseg import __version__
 from wsiseg.classes import ClassSchema
 from wsiseg.infer.pyramid import LabelPyramid, level_size
+from wsiseg.labelimage import CLASSES_NAMESPACE
 from wsiseg.tilestore import MaskStore
 
 TILE_PX = 512
 OME = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
-CLASSES_NAMESPACE = "wsiseg/classes"
 
 
 def write_label_image(

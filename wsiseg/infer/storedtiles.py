@@ -126,7 +126,7 @@ def open_stored(path: Path, slide: Slide, frame: GridFrame) -> StoredTiles:
     if not store.is_dir():
         raise StoreFormatError(
             f"--tiles {path}: there is no {store}",
-            remedy=f"Make it with `wsiseg tile {slide.path} --mpp {frame.mpp:g}`",
+            remedy=f"Make it with `wsiseg tile {slide.path} --mpp {frame.mpp:g} --out {store.parent}`",
         )
     return StoredTiles(TileStore.open(store), slide, frame)
 

@@ -21,6 +21,7 @@ FORMAT = "wsiseg-checkpoint"
 VERSION = 1
 INFO_FILE = "checkpoint.json"
 PREFERENCE = ("final", "best", "last")
+_CHECKPOINTS = "checkpoints"
 """Which checkpoint of a run stands for it: the first of these that exists."""
 
 
@@ -111,7 +112,7 @@ def find_checkpoint(path: Path) -> Path:
     """
     if (path / INFO_FILE).is_file():
         return path
-    checkpoint = _preferred(path)
+    checkpoint = _preferred(path.parent if path.name == _CHECKPOINTS else path)
     if checkpoint is None:
         what = "has no checkpoint yet" if path.is_dir() else "is no run and no exported model"
         raise CheckpointNotFoundError(f"{path} {what}", remedy="Train a run with wsiseg train")
@@ -120,13 +121,13 @@ def find_checkpoint(path: Path) -> Path:
 
 def checkpoints(run: Path, kind: str) -> list[Path]:
     """The complete checkpoints of one kind in a run, oldest first."""
-    found = (run / "checkpoints").glob(f"{kind}-*")
+    found = (run / _CHECKPOINTS).glob(f"{kind}-*")
     return sorted(folder for folder in found if (folder / INFO_FILE).is_file())
 
 
 def checkpoint_path(run: Path, kind: str, step: int) -> Path:
     """Where a run keeps its checkpoint of this kind and step."""
-    return run / "checkpoints" / f"{kind}-{step:07d}"
+    return run / _CHECKPOINTS / f"{kind}-{step:07d}"
 
 
 def read_info(folder: Path) -> CheckpointInfo:

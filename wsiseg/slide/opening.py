@@ -18,6 +18,7 @@ from wsiseg.slide.tiffslide_backend import TiffSlideBackend, UnsupportedError
 
 BackendName = Literal["auto", "openslide", "tiffslide", "direct"]
 
+_ANNOTATIONS = (".geojson", ".geojson.gz", ".json", ".xml")
 _READABLE = "a slide that OpenSlide reads, or an 8-bit grey or RGB TIFF"
 
 
@@ -100,11 +101,24 @@ def check_stems(slides: Sequence[str], suffix: str) -> None:
     for slide in slides:
         stem = name_of(slide)[1]
         if stem in first:
-            raise ConfigError(
-                f"{first[stem]} and {slide} would both become {stem}{suffix}",
-                remedy="Write them into different folders with --out, or rename one",
-            )
+            raise _clash(first[stem], slide, f"{stem}{suffix}")
         first[stem] = slide
+
+
+def _clash(one: str, other: str, target: str) -> ConfigError:
+    """Two slides that would write the same file, or what only looks like it."""
+    for path in (one, other):
+        if path.lower().endswith(_ANNOTATIONS):
+            return ConfigError(
+                f"{path} is an annotation file, not a slide",
+                remedy="Name slides alone; the annotations beside a slide are found by themselves",
+            )
+    if not is_address(one) and Path(one).resolve() == Path(other).resolve():
+        return ConfigError(f"{other} is named twice", remedy="Name it once")
+    return ConfigError(
+        f"{one} and {other} would both become {target}",
+        remedy="Write them into different folders with --out, or rename one",
+    )
 
 
 def fingerprint(path: str) -> str:

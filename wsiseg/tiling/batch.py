@@ -1,15 +1,22 @@
 """From the arguments of a command to one job a slide."""
 
 import csv
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
 
 from wsiseg.annotation import find_beside
 from wsiseg.errors import ConfigError
+from wsiseg.geometry import PLAUSIBLE_MPP
 from wsiseg.slide.opening import check_stems, name_of
 from wsiseg.tilestore import STORE_SUFFIX
 from wsiseg.tiling.job import TileJob
+
+_log = logging.getLogger(__name__)
+
+_NAMED = 3
+"""Slides that a warning names."""
 
 
 def make_jobs(
@@ -41,7 +48,7 @@ def make_jobs(
     if mask is not None and mask.is_dir():
         raise ConfigError(f"--mask: {mask} is a folder", expected="a PNG or an annotation file")
     table = {} if mpp_csv is None else read_mpp_table(mpp_csv)
-    return [
+    jobs = [
         TileJob(
             slide=slide,
             annotations=_annotations_of(slide, annotations),
@@ -50,6 +57,19 @@ def make_jobs(
         )
         for slide in slides
     ]
+    if mpp_csv is not None:
+        _warn_of_missing(f"--mpp-csv {mpp_csv} has no row for", [s for s in slides if not _mpp_of(s, table)])
+    if annotations is not None:
+        bare = [job.slide for job in jobs if job.annotations is None]
+        _warn_of_missing(f"--annotations {annotations} has no file for", bare)
+    return jobs
+
+
+def _warn_of_missing(what: str, slides: Sequence[str]) -> None:
+    if slides:
+        names = [name_of(slide)[0] for slide in slides[:_NAMED]]
+        more = f" and {len(slides) - _NAMED} more" if len(slides) > _NAMED else ""
+        _log.warning("%s %s%s", what, ", ".join(names), more)
 
 
 def read_mpp_table(path: Path) -> dict[str, float]:
@@ -71,21 +91,28 @@ def read_mpp_table(path: Path) -> dict[str, float]:
             found=f"columns {','.join(columns) or 'none'}",
             expected="columns slide,mpp",
         )
-    return {
-        str(row.get("slide") or ""): _positive(row.get("mpp"), path, line) for line, row in enumerate(rows, 2)
-    }
+    found: dict[str, float] = {}
+    for line, row in enumerate(rows, 2):
+        slide, mpp = str(row.get("slide") or ""), _plausible(row.get("mpp"), path, line)
+        if found.setdefault(slide, mpp) != mpp:
+            raise ConfigError(
+                f"--mpp-csv {path}, line {line}: {slide} stands twice",
+                found=f"{found[slide]:g} and {mpp:g} um/px",
+            )
+    return found
 
 
-def _positive(text: str | None, path: Path, line: int) -> float:
+def _plausible(text: str | None, path: Path, line: int) -> float:
     try:
         mpp = float(text or "")
     except ValueError:
         mpp = math.nan
-    if not (math.isfinite(mpp) and mpp > 0):
+    low, high = PLAUSIBLE_MPP
+    if not low <= mpp <= high:
         raise ConfigError(
             f"--mpp-csv {path}, line {line}",
             found=repr(text),
-            expected="columns slide,mpp with a positive number of um/px",
+            expected=f"columns slide,mpp with {low:g} to {high:g} um/px",
         )
     return mpp
 

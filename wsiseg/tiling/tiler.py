@@ -130,6 +130,8 @@ class _Tiler:
             labeller = labels.on(self._frame)
         overview = look_at(self._slide)
         tissue = map_tissue(self._slide, overview, self._config.tissue, self._job.mask)
+        if self._job.mask is not None and not tissue.mask.any():
+            _log.warning("%s: shows no tissue; black is glass", self._job.mask)
         plan, boxes = self._plan(tissue, labels, labeller)
         labeller.expect(boxes, self._options.workers)
         give_back()

@@ -9,7 +9,7 @@ from typing import Any
 
 from wsiseg.config.root import Config
 from wsiseg.config.yaml_io import load_config, save_config
-from wsiseg.errors import TrainingDataError
+from wsiseg.errors import ConfigError, TrainingDataError
 from wsiseg.files import write_json
 from wsiseg.model.checkpoint import checkpoints, load_trained
 from wsiseg.outcome import Outcome, write_report
@@ -30,6 +30,7 @@ from wsiseg.train.runfolder import (
     CONFIG_FILE,
     INPUTS_FILE,
     describe_inputs,
+    discard_begun,
     is_finished,
     new_folder,
     newest_unfinished,
@@ -96,7 +97,13 @@ def begin_run(
     if prepared.fabric.is_global_zero:
         save_config(prepared.config, folder / CONFIG_FILE)
         write_json(folder / INPUTS_FILE, describe_inputs(tiles, patients, prepared.pools))
-    return _Run(prepared, folder, workers, resume=False).train(progress)
+    try:
+        return _Run(prepared, folder, workers, resume=False).train(progress)
+    except ConfigError:
+        # Networks that cannot be built, say: such a run can never go on, so nothing shall offer it.
+        if prepared.fabric.is_global_zero and not checkpoints(folder, "last"):
+            discard_begun(folder)
+        raise
 
 
 def resume_run(
