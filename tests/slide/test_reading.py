@@ -258,3 +258,17 @@ def test_a_file_that_vanishes_fails_the_read_and_no_more(tmp_path):
         for _ in range(2):
             with pytest.raises(SlideReadError):
                 slide.read(Box(0, 0, 128, 128), (128, 128))
+
+
+def test_a_picture_is_blank_only_where_the_file_is_damaged(tmp_path):
+    """By whole stored tiles, of whatever side: readable tissue beside them must not vanish."""
+    image = np.full((720, 960, 3), 90, dtype=np.uint8)
+    path = write_slide(tmp_path / "a.svs", image, tile=240, compression="jpeg")
+    damage_tile(path, 5)
+    unreadable: list[Box] = []
+    with Slide.open(path) as slide:
+        picture, _ = slide.thumbnail(960, unreadable=unreadable)
+    blank = (picture == 255).all(axis=2)
+    assert blank[240:480, 240:480].all()
+    assert blank.sum() == 240 * 240
+    assert sum(box.width * box.height for box in unreadable) == 240 * 240

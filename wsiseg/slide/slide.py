@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import astuple
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,8 +24,8 @@ _BAND_PIXELS = 2 << 20
 """Pixels of a level that are held at a time; a larger region is resampled band by band."""
 _OVERVIEW_BAND_PIXELS = 1 << 19
 """The same for the overview, before which the process holds little: it would be what the peak is made of."""
-_UNREADABLE_PIXELS = 256
-"""A damaged region is narrowed down to pieces of this side."""
+_PIECE_PX = 256
+"""A damaged region is narrowed down to the tiles that the file stores, or to pieces of this side."""
 
 
 class Slide:
@@ -268,20 +269,25 @@ class Slide:
                     f"({box_l0.x0}, {box_l0.y0}) of level 0",
                     found=str(err),
                 ) from err
-            if max(box_lv.width, box_lv.height) <= _UNREADABLE_PIXELS:
+            width, height = self._piece(level)
+            columns, rows = _halves(box_lv.x0, box_lv.x1, width), _halves(box_lv.y0, box_lv.y1, height)
+            image = np.full((box_lv.height, box_lv.width, 3), 255, dtype=np.uint8)
+            if len(columns) == len(rows) == 1:
                 unreadable.append(box_l0)
-                return np.full((box_lv.height, box_lv.width, 3), 255, dtype=np.uint8)
-            return self._decode_quarters(level, box_lv, unreadable)
+                return image
+            for (y0, y1), (x0, x1) in product(rows, columns):
+                part = Box(x0, y0, x1, y1)
+                image[part.slices((box_lv.x0, box_lv.y0))] = self._decode(level, part, unreadable)
+            return image
 
-    def _decode_quarters(self, level: int, box_lv: Box, unreadable: list[Box]) -> NDArray[np.uint8]:
-        """What can be read of a box that cannot be read as a whole."""
-        image = np.empty((box_lv.height, box_lv.width, 3), dtype=np.uint8)
-        columns = _halves(box_lv.x0, box_lv.x1)
-        for y0, y1 in _halves(box_lv.y0, box_lv.y1):
-            for x0, x1 in columns:
-                quarter = Box(x0, y0, x1, y1)
-                image[quarter.slices((box_lv.x0, box_lv.y0))] = self._decode(level, quarter, unreadable)
-        return image
+    def _piece(self, level: int) -> tuple[int, int]:
+        """What can be damaged alone: width and height of a stored tile, by the library's own properties."""
+        for library in ("openslide", "tiffslide"):
+            tile = f"{library}.level[{level}].tile-"
+            width, height = (self._backend.properties.get(tile + side) for side in ("width", "height"))
+            if width and height:
+                return int(width), int(height)
+        return _PIECE_PX, _PIECE_PX
 
     def close(self) -> None:
         """Let go of the file."""
@@ -306,10 +312,13 @@ def _reopen(path: str, mpp: float | None, backend: BackendName) -> Slide:
     return Slide(path, mpp=mpp, backend=backend)
 
 
-def _halves(start: int, stop: int) -> list[tuple[int, int]]:
-    """A span cut in two, unless it is short already."""
-    middle = (start + stop) // 2
-    return [(start, middle), (middle, stop)] if stop - start > _UNREADABLE_PIXELS else [(start, stop)]
+def _halves(start: int, stop: int, piece: int) -> list[tuple[int, int]]:
+    """A span cut in two at the multiple of ``piece`` nearest its middle; whole where it spans none."""
+    first, last = (start // piece + 1) * piece, (stop - 1) // piece * piece
+    if first > last:
+        return [(start, stop)]
+    middle = min(last, max(first, round((start + stop) / 2 / piece) * piece))
+    return [(start, middle), (middle, stop)]
 
 
 def _span(start: float, step: float, count: int) -> tuple[int, int]:
