@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from shapely import Point, Polygon, box
 
-from wsiseg.draw import blend_colors, draw_outlines, draw_small_outlines, save_png
+from wsiseg.draw import draw_outlines, draw_small_outlines, save_png
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 
@@ -43,13 +43,6 @@ def test_later_outlines_lie_on_top_and_none_leave_the_picture() -> None:
 def test_nothing_to_draw_changes_nothing() -> None:
     picture = np.full((4, 5, 3), 7, dtype=np.uint8)
     np.testing.assert_array_equal(draw_outlines(picture, []), picture)
-
-
-def test_colours_blend_where_there_is_a_label() -> None:
-    picture = np.full((1, 2, 3), 100, dtype=np.uint8)
-    label = np.array([[0, 1]], dtype=np.uint8)
-    palette = np.array([(0, 0, 0), (200, 0, 100)], dtype=np.uint8)
-    assert blend_colors(picture, label, palette, 0.5).tolist() == [[[100, 100, 100], [150, 50, 100]]]
 
 
 def test_small_outlines_are_where_the_exact_ones_are() -> None:

@@ -134,6 +134,10 @@ class ClassSchema:
             sorted((c.name for c in self.foreground), key=lambda name: (self.depth(name), self.index(name)))
         )
 
+    def paint_ranks(self) -> dict[str, int]:
+        """Place of each class when all are painted: the background first, containers before their content."""
+        return {name: rank for rank, name in enumerate((self.names[0], *self.paint_order()))}
+
     def whole(self, name: str) -> tuple[int, ...]:
         """Indices whose union is the whole of this class: itself and every class inside it."""
         return tuple(

@@ -73,27 +73,6 @@ def draw_small_outlines(
             rgb[y[inside], x[inside]] = color
 
 
-def blend_colors(
-    rgb: NDArray[np.uint8], label: NDArray[np.uint8], palette: NDArray[np.uint8], opacity: float = 0.5
-) -> NDArray[np.uint8]:
-    """Lay the colours of a label map over a picture; label 0 stays clear.
-
-    Args:
-        rgb: ``(h, w, 3)`` uint8; left as it is.
-        label: ``(h, w)`` uint8, rows into ``palette``.
-        palette: ``(n, 3)`` uint8, with a row for every label that occurs.
-        opacity: 0 shows only the picture, 1 only the colours.
-
-    Returns:
-        A new ``(h, w, 3)`` uint8 array.
-    """
-    colored = label > 0
-    blended = rgb.copy()
-    mixed = (1 - opacity) * rgb[colored] + opacity * palette[label[colored]].astype(np.float64)
-    blended[colored] = np.floor(mixed + 0.5).astype(np.uint8)
-    return blended
-
-
 def save_png(target: Path, rgb: NDArray[np.uint8]) -> None:
     """Write a picture: uint8 ``(h, w, 3)``.
 

@@ -55,11 +55,20 @@ def atomic_folder(target: Path) -> Iterator[Path]:
         partial.chmod(0o777 & ~_UMASK)
         try:
             yield partial
-            if target.exists():
-                shutil.rmtree(target)
-            partial.replace(target)
+            _move_over(partial, target)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _move_over(partial: Path, target: Path) -> None:
+    """Put a folder in the place of an older one, which goes once the new one stands."""
+    if not target.is_dir():
+        partial.replace(target)
+        return
+    aside = partial.with_name(f"{partial.name}-old")
+    target.replace(aside)
+    partial.replace(target)
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 @contextmanager

@@ -90,10 +90,6 @@ class Box:
         """Whether every pixel of ``other`` is in this box."""
         return other.is_empty or self.intersection(other) == other
 
-    def shifted(self, dx: int, dy: int) -> "Box":
-        """The box moved by (dx, dy)."""
-        return Box(self.x0 + dx, self.y0 + dy, self.x1 + dx, self.y1 + dy)
-
     def slices(self, origin: tuple[int, int] = (0, 0)) -> tuple[slice, slice]:
         """Row and column slices of an array whose pixel [0, 0] sits at ``origin`` = (x, y).
 

@@ -166,8 +166,8 @@ def annotated_side(file: AnnotationFile, schema: ClassSchema, frame: GridFrame, 
 
 def painter_of(found: Classified, schema: ClassSchema, frame: GridFrame) -> ShapePainter:
     """Annotations as label maps of the grid frame."""
-    order = [schema.names[0], *schema.paint_order()]
-    objects = sorted(found.objects, key=lambda item: order.index(item[1]))
+    ranks = schema.paint_ranks()
+    objects = sorted(found.objects, key=lambda item: ranks[item[1]])
     outlines = [*(item.polygon for item, _ in objects), *(item.polygon for item in found.ignored)]
     labels = [*(schema.index(name) for _, name in objects), *(IGNORE_INDEX for _ in found.ignored)]
     return ShapePainter(list(zip(to_grid(outlines, frame), labels, strict=True)))

@@ -34,7 +34,7 @@ class CheckpointInfo:
         step: Segmentor steps taken.
         phase: Name of the phase that was under way.
         slides: Slides by their part: ``labelled``, ``unlabelled``, ``validation``.
-        figures: Validation figures: ``mean_iou``, ``mean_f1``, ``classes.<name>.{iou,f1}``; empty without.
+        figures: Validation figures: ``mean_iou``, ``mean_f1``, ``classes.<name>``; empty without.
         versions: Of wsiseg and torch.
     """
 

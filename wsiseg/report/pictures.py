@@ -51,9 +51,9 @@ def read_shapes(path: Path, slide: Slide, schema: ClassSchema) -> list[Shape]:
         AnnotationError: The file cannot be read, or has an unknown class.
     """
     file = read_annotations(path, origin_l0=slide.origin_qupath)
-    order = [schema.names[0], *schema.paint_order()]
-    objects = sorted(classify(file.annotations, schema).objects, key=lambda item: order.index(item[1]))
-    return [(annotation.polygon, name) for annotation, name in objects if name != order[0]]
+    ranks = schema.paint_ranks()
+    objects = sorted(classify(file.annotations, schema).objects, key=lambda item: ranks[item[1]])
+    return [(annotation.polygon, name) for annotation, name in objects if ranks[name]]
 
 
 def overview(slide: Slide, shapes: Sequence[Shape], schema: ClassSchema) -> str:

@@ -152,8 +152,8 @@ def count_classes(classified: Classified) -> dict[str, int]:
 
 
 def _objects(classified: Classified, schema: ClassSchema, frame: GridFrame) -> list[Shape]:
-    order = {name: place for place, name in enumerate((schema.names[0], *schema.paint_order()))}
-    objects = sorted(classified.objects, key=lambda item: order[item[1]])
+    ranks = schema.paint_ranks()
+    objects = sorted(classified.objects, key=lambda item: ranks[item[1]])
     polygons = _to_grid([annotation for annotation, _ in objects], frame)
     indices = {name: schema.index(name) for name in schema.names}
     return [(polygon, indices[name]) for polygon, (_, name) in zip(polygons, objects, strict=True)]

@@ -175,7 +175,8 @@ def make_pools(stores: Sequence[Store], split: Split, config: TrainConfig) -> Po
     ``split.labelled_share`` leaves out.
 
     Raises:
-        TrainingDataError: Fewer than two labelled tiles, or a class that no training tile shows.
+        TrainingDataError: Fewer than two labelled tiles (before ``labelled_share`` hides any), or a class
+            that no training tile shows.
     """
     labelled = _pool(stores, split.training, labelled=True)
     if len(labelled) < 2:
