@@ -59,7 +59,7 @@ def test_files_get_the_usual_permissions(tmp_path: Path) -> None:
 def test_a_target_under_a_file_is_our_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     target = tmp_path / "file" / "out.json"
-    with pytest.raises(OutputError, match=r"cannot write .*out\.json"):
+    with pytest.raises(OutputError, match=r"cannot write .*out\.json: .*file is a file"):
         write_json(target, {})
 
 

@@ -38,8 +38,8 @@ def build(**train: object) -> tuple[Config, Networks]:
 
 def batches(pools: Pools, config: Config) -> tuple[Batch, Batch]:
     cpu = torch.device("cpu")
-    labelled = make_stream(pools.labelled, "labelled", config.train, cpu).batch(0)
-    return labelled, make_stream(pools.unlabelled, "unlabelled", config.train, cpu).batch(0)
+    labelled = make_stream(pools.labelled, "labelled", config.train, cpu, labelled=True).batch(0)
+    return labelled, make_stream(pools.unlabelled, "unlabelled", config.train, cpu, labelled=False).batch(0)
 
 
 def objective(config: Config) -> Objective:

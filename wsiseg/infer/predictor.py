@@ -142,9 +142,14 @@ def choose_device(name: str = "auto") -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+    except RuntimeError as err:
+        raise ConfigError(
+            f"--device {name} is no device", expected="auto, cpu, cuda, or one of several such as cuda:1"
+        ) from err
+    try:
         # There and back: torch also knows devices that only pretend to compute.
         torch.zeros(1, device=device).cpu()
-    # RuntimeError: no such device, or one without arithmetic, like "meta", or without a backend here.
+    # RuntimeError: not in this machine, or without arithmetic, like "meta", or without a backend here.
     # AssertionError: a torch that was built without CUDA.
     except (RuntimeError, AssertionError) as err:
         raise ConfigError(f"--device {name} cannot be used here: {str(err).splitlines()[0]}") from err

@@ -200,10 +200,16 @@ def make_pools(stores: Sequence[Store], split: Split, config: TrainConfig) -> Po
 
 
 def make_stream(
-    pool: Pool, name: str, config: TrainConfig, device: torch.device, *, rank: int = 0, world: int = 1
+    pool: Pool,
+    name: str,
+    config: TrainConfig,
+    device: torch.device,
+    *,
+    labelled: bool,
+    rank: int = 0,
+    world: int = 1,
 ) -> Stream:
-    """A stream over a pool; names that begin with ``unlabelled`` read no labels."""
-    labelled = not name.startswith("unlabelled")
+    """A stream over a pool, with its labels or without; streams of different names draw independently."""
     size = config.sampler.batch_size if labelled else config.sampler.unlabelled_batch_size
     showing = shows(pool.class_pixels(), config.sampler.min_class_pixels)
     sampler = QuotaSampler(

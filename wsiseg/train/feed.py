@@ -32,16 +32,18 @@ def batch_maker(
     judged = config.is_adversarial and phase.discriminator != "frozen"
     refreshed = judged and phase.unlabelled and phase.discriminator == "refresh"
 
-    def stream(name: str, *, wanted: bool) -> Callable[[int], Batch] | None:
-        pool = pools.unlabelled if name.startswith("unlabelled") else pools.labelled
+    def stream(use: str, *, labelled: bool, wanted: bool) -> Callable[[int], Batch] | None:
         if not wanted:
             return None
-        return make_stream(pool, name, config, device, rank=rank, world=world).batch
+        part, pool = ("labelled", pools.labelled) if labelled else ("unlabelled", pools.unlabelled)
+        drawn = make_stream(pool, part + use, config, device, labelled=labelled, rank=rank, world=world)
+        return drawn.batch
 
-    labelled = stream("labelled", wanted=phase.labelled)
-    unlabelled = stream("unlabelled", wanted=phase.unlabelled)
-    d_labelled = stream("labelled for the discriminator", wanted=judged)
-    d_unlabelled = stream("unlabelled for the discriminator", wanted=refreshed)
+    to_judge = " for the discriminator"
+    labelled = stream("", labelled=True, wanted=phase.labelled)
+    unlabelled = stream("", labelled=False, wanted=phase.unlabelled)
+    d_labelled = stream(to_judge, labelled=True, wanted=judged)
+    d_unlabelled = stream(to_judge, labelled=False, wanted=refreshed)
     period = config.discriminator.every * config.accumulate
 
     def make(number: int) -> StepBatches:
