@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from wsiseg.classes import default_schema
 from wsiseg.geometry import GridFrame
-from wsiseg.tilestore import EncodedTile, StoreHeader, StorePlan, StoreWriter, encode_tile, store_lock
+from wsiseg.lock import write_lock
+from wsiseg.tilestore import EncodedTile, StoreHeader, StorePlan, StoreWriter, encode_tile
 
 Array = NDArray[np.uint8]
 
@@ -55,7 +56,7 @@ def write_store(
     shards: int | None = None,
 ) -> Path:
     """Write a store, or, with ``shards``, only so many of its shards, as if the run had been killed."""
-    with store_lock(target):
+    with write_lock(target):
         writer = StoreWriter.begin(target, plan)
         for done, (shard, positions) in enumerate(list(writer.pending())):
             if done == shards:

@@ -12,7 +12,8 @@ from wsiseg.classes import IGNORE_INDEX, ClassSchema, TissueClass
 from wsiseg.config import Config, parse_config
 from wsiseg.config.classes import ClassConfig
 from wsiseg.geometry import GridFrame
-from wsiseg.tilestore import StoreHeader, StorePlan, StoreWriter, encode_tile, store_lock
+from wsiseg.lock import write_lock
+from wsiseg.tilestore import StoreHeader, StorePlan, StoreWriter, encode_tile
 
 SCHEMA = ClassSchema((TissueClass("background", (255, 255, 255)), TissueClass("disc", (200, 0, 0))))
 COLORS = np.array([(230, 220, 225), (120, 40, 110), (60, 60, 150)], dtype=np.float64)
@@ -106,7 +107,7 @@ def write_tiles(
     )
     plan = StorePlan(header, np.arange(count, dtype=np.int64), np.ones(count, dtype=np.float32))
     target = folder / f"{name}.zarr"
-    with store_lock(target):
+    with write_lock(target):
         writer = StoreWriter.begin(target, plan)
         for shard, positions in list(writer.pending()):
             truth = labels if labelled else [None] * count

@@ -7,7 +7,7 @@ floor  modules
 ====== ==================================================================================================
 0      ``errors``, ``geometry``, ``classes``, ``progress``: standard library and numpy
 1      ``raster``, ``trace``, ``tissue``, ``metrics``, ``objects``, ``blend``, ``draw``: array algebra
-2      ``files``, ``slide``, ``tilestore``, ``labelimage``, ``annotation``, ``config``: the outside world
+2      ``files``, ``lock``, ``slide``, ``tilestore``, ``annotation``, ``config``: the outside world
 3      ``model``: networks, the first floor that imports torch
 4      ``tiling``, ``train``, ``infer``, ``evaluate``, ``synthetic``, ``report``, ``demo``: use cases
 5      ``cli``: the command line

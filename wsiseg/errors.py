@@ -9,8 +9,7 @@
     │   └── ResolutionError         (ValueError)       no mpp, or an implausible one
     ├── StoreError
     │   ├── StoreFormatError        (ValueError)       not a tile store, or of another format version
-    │   ├── StoreIncompleteError    (RuntimeError)     writing was interrupted
-    │   └── StoreLockedError        (BlockingIOError)  another process is writing it
+    │   └── StoreIncompleteError    (RuntimeError)     writing was interrupted
     ├── AnnotationError
     │   ├── AnnotationParseError    (ValueError)       not one of the formats we know, or broken
     │   └── UnknownClassError       (LookupError)      a class that the schema does not have
@@ -22,6 +21,7 @@
     │   ├── TrainingDataError       (ValueError)       too few tiles, a class never seen, overlapping split
     │   └── TrainingDivergedError   (ArithmeticError)  a loss or gradient that is not finite
     └── OutputError                 (OSError)          the disk is full, a folder cannot be written
+        └── LockedError             (BlockingIOError)  another process is writing it
 
 A message says what failed (with its path or key), what was found, what was expected, and what to do.
 Third-party exceptions stop at floor 2; only ``wsiseg.cli`` catches, and prints one line.
@@ -96,10 +96,6 @@ class StoreIncompleteError(StoreError, RuntimeError):
     """The store was never finished."""
 
 
-class StoreLockedError(StoreError, BlockingIOError):
-    """Another process is writing the store."""
-
-
 class AnnotationError(WsisegError):
     """Something about an annotation file."""
 
@@ -148,3 +144,7 @@ class TrainingDivergedError(TrainingError, ArithmeticError):
 
 class OutputError(WsisegError, OSError):
     """An output cannot be written."""
+
+
+class LockedError(OutputError, BlockingIOError):
+    """Another process is writing it."""

@@ -15,6 +15,7 @@ from wsiseg.config import Config
 from wsiseg.config.study import StudyConfig
 from wsiseg.config.training import DiscriminatorConfig
 from wsiseg.errors import ConfigError, TrainingDivergedError
+from wsiseg.lock import write_lock
 from wsiseg.model.normalise import to_unit
 from wsiseg.progress import NullProgress
 from wsiseg.study import work
@@ -24,7 +25,7 @@ from wsiseg.study.judge import entropy_map
 from wsiseg.study.plan import plan_tasks
 from wsiseg.study.run import StudyOptions, StudyResult, report_study, run_study
 from wsiseg.study.work import Place
-from wsiseg.tilestore import TileStore, store_lock
+from wsiseg.tilestore import TileStore
 from wsiseg.train.run import begin_run
 
 CRITERIA = ("random", "entropy", "discriminator")
@@ -191,7 +192,7 @@ def test_an_older_result_of_the_first_model_is_not_used(tiles: Path, monkeypatch
 
 def test_a_round_whose_first_model_another_process_trains_is_left_alone(tiles: Path) -> None:
     arms = {"H": {}, "entropy": ROUND["entropy"]}
-    with store_lock(tiles.parent / "out" / "cells" / "H_1-2_0.json"):
+    with write_lock(tiles.parent / "out" / "cells" / "H_1-2_0.json"):
         outcomes = run(make_study(arms=arms, baseline="H"), tiles).outcomes
     assert [outcome.status for outcome in outcomes] == ["skipped", "skipped"]
 

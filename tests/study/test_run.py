@@ -19,6 +19,7 @@ from trainstores import make_config
 
 from wsiseg.config.study import StudyConfig
 from wsiseg.errors import ConfigError, StoreFormatError, TrainingDivergedError
+from wsiseg.lock import write_lock
 from wsiseg.model.checkpoint import load_trained
 from wsiseg.model.segmentor import build_segmentor
 from wsiseg.outcome import read_outcomes
@@ -29,7 +30,6 @@ from wsiseg.study.plan import plan_tasks
 from wsiseg.study.run import StudyOptions, StudyResult, report_study, run_study
 from wsiseg.study.spread import attempt, enter_process, run_in_processes
 from wsiseg.study.work import Place
-from wsiseg.tilestore import store_lock
 from wsiseg.train.run import begin_run, resume_run
 
 SUPERVISED_CELL = Cell("A+", Fraction(1, 2), 0)
@@ -183,7 +183,7 @@ def test_a_cell_that_fails_stops_no_other_and_is_named(tiles: Path, monkeypatch:
 
 
 def test_a_cell_that_another_process_is_at_is_left_alone(tiles: Path, trained: list[str]) -> None:
-    with store_lock(SUPERVISED_CELL.file(tiles.parent / "out")):
+    with write_lock(SUPERVISED_CELL.file(tiles.parent / "out")):
         result = run(make_study(), tiles)
     assert [outcome.status for outcome in result.outcomes] == ["skipped", "ok"]
     assert trained == ["H_1-2_0"]

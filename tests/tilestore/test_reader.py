@@ -11,7 +11,8 @@ from tilestores import make_header, make_plan
 
 from wsiseg.classes import default_schema
 from wsiseg.errors import StoreError, StoreFormatError, StoreIncompleteError
-from wsiseg.tilestore import StoreWriter, TileStore, encode_tile, store_lock
+from wsiseg.lock import write_lock
+from wsiseg.tilestore import StoreWriter, TileStore, encode_tile
 
 
 def test_gives_back_what_was_written(store_path, pixels):
@@ -115,7 +116,7 @@ def test_a_jpeg_store_opens_in_a_process_that_imported_nothing_else(tmp_path, pi
     images, labels = pixels
     plan = make_plan(replace(make_header(), jpeg_quality=95), 3)
     target = tmp_path / "slide.zarr"
-    with store_lock(target):
+    with write_lock(target):
         writer = StoreWriter.begin(target, plan)
         writer.write(0, [encode_tile(images[i], labels[i], 4, jpeg_quality=95) for i in range(3)])
         writer.publish()

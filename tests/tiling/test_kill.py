@@ -11,7 +11,8 @@ import pytest
 from slides import texture_image, write_slide
 from tilestores import tree
 
-from wsiseg.tilestore import TileStore, partial_path, store_lock
+from wsiseg.lock import write_lock
+from wsiseg.tilestore import TileStore, partial_path
 
 # Reading is slowed down, so that a kill can come at any moment of a run.
 SLOW = """
@@ -89,7 +90,7 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(tmp_path, slide):
 
 
 def test_two_at_once_one_works_and_the_other_says_so(tmp_path, slide):
-    with store_lock(tmp_path / "t/s.zarr"):
+    with write_lock(tmp_path / "t/s.zarr"):
         process = start(slide, tmp_path / "t", 0)
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 1

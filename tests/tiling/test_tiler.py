@@ -11,19 +11,20 @@ from wsiseg.classes import default_schema
 from wsiseg.config import Config, load_config
 from wsiseg.errors import (
     AnnotationParseError,
+    LockedError,
     OutputError,
     ResolutionError,
     SlideError,
     SlideReadError,
     StoreError,
-    StoreLockedError,
     UnknownClassError,
 )
 from wsiseg.geometry import Box
+from wsiseg.lock import write_lock
 from wsiseg.progress import NullProgress
 from wsiseg.raster import ShapePainter
 from wsiseg.slide import Slide
-from wsiseg.tilestore import TileStore, shard, store_lock
+from wsiseg.tilestore import TileStore, shard
 from wsiseg.tiling import TileJob, TileOptions, tile_slide
 
 SMALL = ("tiling.tile_px=32", "tiling.min_tissue_share=0")
@@ -278,7 +279,7 @@ class TestAgain:
 
 class TestFailures:
     def test_another_process_at_work(self, tmp_path, slide):
-        with store_lock(tmp_path / "t" / "s.zarr"), pytest.raises(StoreLockedError):
+        with write_lock(tmp_path / "t" / "s.zarr"), pytest.raises(LockedError):
             tile(slide, tmp_path / "t")
 
     def test_unreadable_tiles_are_left_out_and_told(self, tmp_path, slide, monkeypatch):

@@ -28,9 +28,9 @@ from wsiseg.infer.stitcher import Planes, build_stitcher
 from wsiseg.infer.tiles import PredictedTile, TileSource, predict_tiles
 from wsiseg.infer.turning import Predictor
 from wsiseg.infer.workfolder import Work, WorkFolder, finished_files
+from wsiseg.lock import write_lock
 from wsiseg.progress import NullProgress, Progress
 from wsiseg.slide import RegionReader, Slide
-from wsiseg.tilestore import store_lock
 from wsiseg.tissuemap import Overview, boxes_to_l0, look_at, map_tissue
 
 __all__ = ["ModelCard", "Settings", "SlidePrediction", "predict_slide"]
@@ -64,7 +64,7 @@ def predict_slide(
         ConfigError: ``out`` is the slide's own folder.
         ResolutionError: The slide's resolution is unknown.
         SlideReadError: A region cannot be read, with ``unreadable: fail``; or none can be.
-        StoreLockedError: Another process predicts the same slide into the same folder.
+        LockedError: Another process predicts the same slide into the same folder.
         OutputError: A file is in the way, the folder cannot be written, or the disk is full.
     """
     settings, progress = settings or Settings(), progress or NullProgress()
@@ -72,7 +72,7 @@ def predict_slide(
     path = work_path(out, slide.stem)
     # Before the lock as well, since taking it makes the folder.
     finished_before(slide, model, out, settings)
-    with store_lock(out / f"{slide.stem}.prediction"):
+    with write_lock(out / f"{slide.stem}.prediction"):
         finished = finished_before(slide, model, out, settings)
         if finished is None:
             key = content_key(slide, slide.frame(model.mpp), model, settings)

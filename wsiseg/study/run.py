@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wsiseg.config.study import StudyConfig
-from wsiseg.errors import ConfigError, StoreLockedError
+from wsiseg.errors import ConfigError, LockedError
 from wsiseg.files import write_json
 from wsiseg.outcome import Outcome, write_report
 from wsiseg.progress import Progress
@@ -149,7 +149,7 @@ def _work(todo: list[CellTask], options: StudyOptions, progress: Progress, *, do
         if error is None and found is not None:
             outcome.seconds = found["made"]["seconds"]
         elif error is not None:
-            outcome.status = "skipped" if isinstance(error, StoreLockedError) else "failed"
+            outcome.status = "skipped" if isinstance(error, LockedError) else "failed"
             outcome.reason = str(error)
         outcomes.append(outcome)
         progress.advance(1)

@@ -17,6 +17,7 @@ from wsiseg.config import Config
 from wsiseg.config.study import Criterion
 from wsiseg.errors import CheckpointError, TrainingDataError, TrainingError
 from wsiseg.files import as_output_error, write_json
+from wsiseg.lock import write_lock
 from wsiseg.model.checkpoint import checkpoints, load_trained
 from wsiseg.outcome import REPORT_FILE
 from wsiseg.progress import NullProgress, Progress
@@ -24,7 +25,7 @@ from wsiseg.study.acquire import propose
 from wsiseg.study.cells import Cell, CellKey, read_cell, write_cell
 from wsiseg.study.examine import examine
 from wsiseg.study.samples import Samples
-from wsiseg.tilestore import TileStore, store_lock
+from wsiseg.tilestore import TileStore
 from wsiseg.train.prepare import Device
 from wsiseg.train.run import begin_run, resume_run
 from wsiseg.train.runfolder import is_finished
@@ -124,13 +125,13 @@ def run_cell(task: CellTask, progress: Progress | None = None) -> None:
     """Train and examine one cell, unless that is done; an interrupted training goes on where it was.
 
     Raises:
-        StoreLockedError: Another process is at this cell.
+        LockedError: Another process is at this cell.
         TrainingError: It cannot be trained, or diverged.
         StoreError: A tile cannot be read.
         OutputError: The disk is full.
     """
     progress = NullProgress() if progress is None else progress
-    with store_lock(task.result), _quiet_training():
+    with write_lock(task.result), _quiet_training():
         if task.is_done():
             return
         begun = time.monotonic()
@@ -164,14 +165,14 @@ def _with_acquired(task: CellTask) -> CellTask:
     """The task with the tiles that another cell's model has chosen.
 
     Raises:
-        StoreLockedError: Another process is at that cell.
+        LockedError: Another process is at that cell.
         TrainingError: That cell is not finished.
     """
     if task.acquires is None:
         return task
     wanted = task.acquires
     result = wanted.cell.file(task.place.out)
-    with store_lock(result):
+    with write_lock(result):
         first = read_cell(result)
     # A result of another method, or of other tiles, may lie there still.
     fits = first is not None and wanted.key.fits(first["key"])

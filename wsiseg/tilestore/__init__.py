@@ -5,7 +5,6 @@ masks on disk, and ``MultiscaleWriter`` writes pyramids of labels for others to 
 """
 
 from wsiseg.tilestore.layout import FORMAT_VERSION, STORE_SUFFIX, StoreHeader
-from wsiseg.tilestore.lock import store_lock
 from wsiseg.tilestore.masks import MaskStore
 from wsiseg.tilestore.multiscale import MultiscaleWriter
 from wsiseg.tilestore.reader import TileStore, is_store
@@ -32,5 +31,4 @@ __all__ = [
     "encode_tile",
     "is_store",
     "partial_path",
-    "store_lock",
 ]

@@ -123,7 +123,7 @@ class StorePlan:
 
 
 class StoreWriter:
-    """Writes one store; the caller holds its ``store_lock``.
+    """Writes one store; the caller holds its ``write_lock``.
 
     Begin one with ``StoreWriter.begin``, give it every pending shard, then ``publish``.
 

@@ -16,6 +16,7 @@ from wsiseg.config import Config
 from wsiseg.draw import save_png
 from wsiseg.errors import OutputError, SlideError, SlideReadError, StoreError, WsisegError
 from wsiseg.geometry import Box, GridFrame, TileGrid
+from wsiseg.lock import write_lock
 from wsiseg.process import give_back, without_collector
 from wsiseg.progress import Progress
 from wsiseg.slide import Slide
@@ -27,7 +28,6 @@ from wsiseg.tilestore import (
     TileStore,
     discard_partial,
     is_store,
-    store_lock,
 )
 from wsiseg.tiling.job import TileJob, TileOptions, TilingSummary
 from wsiseg.tiling.keys import content_key, digest_annotations, digest_mask, image_key, used_config
@@ -65,7 +65,7 @@ def tile_slide(
     options = options or TileOptions()
     with Slide.open(job.slide, mpp=job.mpp_slide, backend=options.backend) as slide:
         target = out / f"{slide.stem}{STORE_SUFFIX}"
-        with store_lock(target):
+        with write_lock(target):
             if options.overwrite:
                 discard_partial(target)
             try:

@@ -1,4 +1,4 @@
-"""One writer a store: a lock that the operating system lets go of when its holder dies."""
+"""One writer an output: a lock that the operating system lets go of when its holder dies."""
 
 import fcntl
 import os
@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wsiseg.errors import StoreLockedError
+from wsiseg.errors import LockedError
 from wsiseg.files import as_output_error
 
 
 @contextmanager
-def store_lock(target: Path) -> Iterator[None]:
-    """Hold the lock of a store, which lies beside it as ``.<name>.lock`` while it is held.
+def write_lock(target: Path) -> Iterator[None]:
+    """Hold the lock of what will be written, which lies beside it as ``.<name>.lock`` while it is held.
 
     Raises:
-        StoreLockedError: Another process, or another thread, holds it.
+        LockedError: Another process, or another thread, holds it.
         OutputError: The folder cannot be written.
     """
     path = target.parent / f".{target.name}.lock"
@@ -23,7 +23,7 @@ def store_lock(target: Path) -> Iterator[None]:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle = _acquire(path)
     if handle is None:
-        raise StoreLockedError(
+        raise LockedError(
             f"{target} is being written by another process",
             remedy="Wait for it, or give another folder with --out",
         )

@@ -3,13 +3,13 @@ import sys
 
 import pytest
 
-from wsiseg.errors import StoreLockedError
-from wsiseg.tilestore import store_lock
+from wsiseg.errors import LockedError
+from wsiseg.lock import write_lock
 
 HOLD = """
 import sys, pathlib
-from wsiseg.tilestore import store_lock
-with store_lock(pathlib.Path(sys.argv[1])):
+from wsiseg.lock import write_lock
+with write_lock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -17,12 +17,12 @@ with store_lock(pathlib.Path(sys.argv[1])):
 
 def test_one_writer_at_a_time(tmp_path):
     target = tmp_path / "out" / "a.zarr"
-    with store_lock(target):
-        with pytest.raises(StoreLockedError, match=r"a\.zarr is being written by another process\. Wait"):
-            store_lock(target).__enter__()
-        with store_lock(tmp_path / "out" / "b.zarr"):
+    with write_lock(target):
+        with pytest.raises(LockedError, match=r"a\.zarr is being written by another process\. Wait"):
+            write_lock(target).__enter__()
+        with write_lock(tmp_path / "out" / "b.zarr"):
             pass
-    with store_lock(target):
+    with write_lock(target):
         pass
     assert list((tmp_path / "out").iterdir()) == []
 
@@ -34,9 +34,9 @@ def test_a_killed_process_leaves_no_lock(tmp_path):
     )
     with holder:
         assert holder.stdout.readline() == b"held\n"
-        with pytest.raises(StoreLockedError):
-            store_lock(target).__enter__()
+        with pytest.raises(LockedError):
+            write_lock(target).__enter__()
         holder.kill()
         holder.wait()
-    with store_lock(target):
+    with write_lock(target):
         pass
