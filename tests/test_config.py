@@ -1,12 +1,14 @@
 """Configuration: what is refused, with which words, and what the overrides do."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wsiseg.config import Config, dump_config, load_config, parse_config, save_config
+from wsiseg.config.yaml_io import read_mapping
 from wsiseg.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.yaml"))
@@ -149,15 +151,32 @@ def test_a_colour_may_be_written_in_hex(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, text)).schema_["a"].color == (255, 128, 0)
 
 
-def test_merged_keys_may_be_overruled(tmp_path: Path) -> None:
-    text = "x: &x {mpp: 1.0}\ntiling: {<<: *x, tile_px: 64}\n"
-    with pytest.raises(ConfigError, match="unknown key 'x'"):
-        load_config(write(tmp_path, text))
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("x: &x {a: 1}\ny: {<<: *x, a: 2}", {"x": {"a": 1}, "y": {"a": 2}}),
+        (
+            "b: &b {a: 1}\nw: {i: &m {<<: *b, a: 2}}\nt: {<<: *m}",
+            {"b": {"a": 1}, "w": {"i": {"a": 2}}, "t": {"a": 2}},
+        ),
+        ("{1: a, '1': b}", {1: "a", "1": "b"}),
+    ],
+)
+def test_keys_that_are_merged_or_of_another_kind_do_not_stand_twice(
+    text: str, value: dict[str, Any], tmp_path: Path
+) -> None:
+    assert read_mapping(write(tmp_path, text)) == value
+
+
+@pytest.mark.parametrize("text", ["x: !!map [a, b]", "x: !!map foo"])
+def test_yaml_that_contradicts_itself_is_one_clear_error(text: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read as YAML"):
+        read_mapping(write(tmp_path, text))
 
 
 @pytest.mark.parametrize(
     ("name", "hint"),
-    [("recomended", "Recipes are recommended"), ("xyz", "Recipes are .*paper, .*supervised")],
+    [("recomended", "wsiseg has recommended"), ("xyz", "wsiseg has .*paper, .*supervised")],
 )
 def test_a_recipe_that_is_not_there_is_answered_with_those_that_are(name: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=hint):

@@ -92,3 +92,32 @@ def test_json_is_for_people(tmp_path: Path) -> None:
     text = (tmp_path / "a.json").read_text(encoding="utf-8")
     assert text == '{\n  "b": 1,\n  "a": "µm"\n}\n'
     assert json.loads(text) == {"b": 1, "a": "µm"}
+
+
+def test_a_folder_behind_a_link_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    with atomic_folder(tmp_path / "link") as partial:
+        (partial / "fresh").touch()
+    assert names(tmp_path) == ["link", "real"]
+    assert names(tmp_path / "link") == ["fresh"]
+
+
+def test_an_older_folder_stays_where_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "store"
+    target.mkdir()
+    (target / "old").touch()
+    original = Path.replace
+
+    def refuse(path: Path, to: Path) -> Path:
+        if to == target and not path.name.endswith("-old"):
+            raise PermissionError(13, "refused")
+        return original(path, to)
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OutputError, match="cannot write"), atomic_folder(target) as partial:
+        (partial / "fresh").touch()
+    assert names(target) == ["old"]
+    assert names(tmp_path) == ["store"]

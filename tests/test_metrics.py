@@ -146,3 +146,8 @@ def test_a_class_that_is_only_invented_scores_nothing_in_any_sample() -> None:
     intervals = bootstrap_mean_interval([invented, invented], NAMES[:2], draws=50)
     assert intervals["glomerulus"]["f1"] == (0.0, 0.0)
     assert intervals["mean"]["f1"] == pytest.approx((0.4975, 0.4975), abs=1e-3)
+
+
+def test_a_class_may_be_called_mean() -> None:
+    intervals = bootstrap_mean_interval([np.array([[5, 1], [1, 5]])] * 2, ("background", "mean"), draws=20)
+    assert intervals["mean"]["iou"] == pytest.approx((5 / 7, 5 / 7))

@@ -67,7 +67,13 @@ def _move_over(partial: Path, target: Path) -> None:
         return
     aside = partial.with_name(f"{partial.name}-old")
     target.replace(aside)
-    partial.replace(target)
+    try:
+        partial.replace(target)
+    except OSError:
+        aside.replace(target)
+        raise
+    if aside.is_symlink():
+        aside.unlink()
     shutil.rmtree(aside, ignore_errors=True)
 
 
@@ -79,7 +85,7 @@ def as_output_error(target: Path) -> Iterator[None]:
     except OutputError:
         raise
     except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as err:
-        above = next((folder for folder in target.parents if folder.is_file()), None)
+        above = next((folder for folder in target.parents if os.path.isfile(folder)), None)  # noqa: PTH113 - never raises, unlike Path's
         reason = err.strerror if above is None else f"{above} is a file"
         raise OutputError(f"cannot write {target}: {reason}") from err
     except OSError as err:

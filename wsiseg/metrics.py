@@ -171,12 +171,13 @@ def bootstrap_mean_interval(
     sums = [Scores.from_confusion(np.tensordot(weight, stack, axes=1), names) for weight in weights]
     shown = stack.sum(axis=(0, 2)) > 0
     silent = np.stack([shown & (sample.hits + sample.missed == 0) for sample in sums])
-    intervals: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in (*names, "mean")}
+    rows = (*names, "mean")
+    intervals: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in rows}
     for score in SCORES:
         values = np.where(silent, np.nan, np.stack([getattr(sample, score) for sample in sums]))
         counted = ~np.isnan(values)
         means = np.full(draws, np.nan)
         np.divide(np.nansum(values, axis=1), counted.sum(axis=1), out=means, where=counted.any(axis=1))
-        for name, samples in zip(intervals, (*values.T, means), strict=True):
+        for name, samples in zip(rows, (*values.T, means), strict=True):
             intervals[name][score] = percentile_interval(samples, level)
     return intervals

@@ -1,6 +1,7 @@
 """What is printed stays as it is: names and paths are no markup, and no line of a path is broken."""
 
 import io
+import re
 from pathlib import Path
 
 import click
@@ -33,4 +34,5 @@ def test_a_long_note_takes_nothing_from_count_and_time(width: int, monkeypatch: 
         bars.advance(750, "CE 0.63 adv 0.20 D 0.43 pseudo 0.34 IoU 0.436")
     last = "".join(screen.file.getvalue().splitlines()[-2:])
     assert "750/1500" in last
+    assert re.search(r"\d:\d\d:\d\d|-:--:--", last)
     assert "CE 0.63" in last

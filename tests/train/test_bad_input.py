@@ -132,7 +132,8 @@ def test_what_does_not_fit_is_said_before_training(
             device="cpu",
             progress=NullProgress(),
         )
-    assert not (tmp_path / "run").exists()
+    with pytest.raises(CheckpointNotFoundError, match="no unfinished run"):
+        newest_unfinished(tmp_path)
 
 
 def test_a_tile_side_that_is_no_multiple_of_16(tmp_path: Path) -> None:
@@ -189,7 +190,7 @@ def test_resuming_on_other_tiles_is_refused(tiles: Path, tmp_path: Path) -> None
         resume_run(folder, device="cpu", progress=NullProgress())
 
 
-def test_other_labels_are_other_tiles(pools: Pools, tmp_path: Path) -> None:
+def test_tiles_of_another_content_key_are_other_tiles(pools: Pools, tmp_path: Path) -> None:
     before = describe_inputs(tmp_path, None, pools)
     store = pools.labelled.stores[0]
     assert isinstance(store, FakeStore)
@@ -229,7 +230,8 @@ def test_batches_of_one_are_refused(tiles: Path, tmp_path: Path, monkeypatch: py
     config = make_config(sampler={"batch_size": 3, "unlabelled_batch_size": 6})
     with pytest.raises(ConfigError, match="found 3 over 3 processes, expected two or more for each"):
         begin_run(config, tiles=tiles, folder=tmp_path / "run", device="cpu", progress=NullProgress())
-    assert not (tmp_path / "run").exists()
+    with pytest.raises(CheckpointNotFoundError, match="no unfinished run"):
+        newest_unfinished(tmp_path)
 
 
 def test_sixteen_bits_need_a_gpu(tiles: Path, tmp_path: Path) -> None:

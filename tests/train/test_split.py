@@ -80,6 +80,9 @@ def test_patients_csv(tmp_path: Path) -> None:
     path.write_text("slide,patient\na,1\na,2\n")
     with pytest.raises(ConfigError, match="a belongs to two patients"):
         read_patients(path)
+    path.write_text("slide,patient\na,1\na.svs,2\n")
+    with pytest.raises(ConfigError, match="a belongs to two patients"):
+        read_patients(path)
     path.write_text("slide,patient\ncase.1,A\ncase.2,B\ncase.3.svs,B\n")
     assert read_patients(path) == {
         "case.1": "A",

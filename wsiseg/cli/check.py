@@ -38,8 +38,8 @@ _VIEWERS = {
 def command(source: Path, fix: Path | None, viewer: "TargetFormat | None") -> None:
     """Say why QuPath (0.4 to 0.7), ASAP, ImageScope or DSA would refuse an annotation file.
 
-    Exit code 1 where the viewer would refuse it, or lose an object. With --fix: where it would refuse the
-    copy, or where an object could not be mended.
+    Exit code 1 where the viewer would refuse it, or lose an object; with --fix, where it would refuse the
+    copy. What has no area, such as points, is left out of a copy, and said.
     """
     from wsiseg.annotation import read_annotations
     from wsiseg.annotation.convert import CHECKS
@@ -53,8 +53,7 @@ def command(source: Path, fix: Path | None, viewer: "TargetFormat | None") -> No
     stdout.print(f"read by wsiseg: {file.report.summary()}", soft_wrap=True, markup=False)
     if fix is not None:
         problems = _fix(file, source, fix, chosen)
-    lost = fix is not None and bool(file.report.dropped)
-    if lost or any(problem.severity == "error" for problem in problems):
+    if any(problem.severity == "error" for problem in problems):
         sys.exit(1)
 
 

@@ -186,7 +186,7 @@ def load_study(path: Path) -> StudyConfig:
         ConfigError: No such file, not YAML, an unknown key, a wrong value.
     """
     found = find_recipe(path, STUDIES) or path
-    return parse_model(StudyConfig, read_mapping(found), source=str(path))
+    return parse_model(StudyConfig, read_mapping(found, shelf=STUDIES), source=str(path))
 
 
 def arm_config(study: StudyConfig, arm: str) -> Config:

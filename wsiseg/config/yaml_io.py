@@ -29,7 +29,7 @@ def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> Conf
     Raises:
         ConfigError: No such file, not YAML, an unknown key, a wrong value.
     """
-    data = {} if path is None else read_mapping(find_recipe(path) or path)
+    data = {} if path is None else read_mapping(find_recipe(path) or path, shelf="")
     for override in overrides:
         _apply(data, override)
     return parse_config(data, source="the configuration" if path is None else str(path))
@@ -113,8 +113,12 @@ def load_mapping(path: Path) -> dict[str, str]:
     return mapping
 
 
-def read_mapping(path: Path) -> dict[str, Any]:
+def read_mapping(path: Path, *, shelf: str | None = None) -> dict[str, Any]:
     """Read a YAML file that holds a mapping; an empty file is an empty one.
+
+    Args:
+        path: The file.
+        shelf: Folder of the shipped files among which its name may have been meant, as in ``find_recipe``.
 
     Raises:
         ConfigError: No such file, not YAML, or not a mapping.
@@ -122,10 +126,10 @@ def read_mapping(path: Path) -> dict[str, Any]:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - a safe loader too
     except FileNotFoundError:
-        raise ConfigError(f"no such configuration file: {path}", remedy=_recipe_hint(path)) from None
+        raise ConfigError(f"no such configuration file: {path}", remedy=_recipe_hint(path, shelf)) from None
     except OSError as err:
         raise ConfigError(f"{path} cannot be read: {err.strerror}") from err
-    except (UnicodeDecodeError, yaml.YAMLError) as err:
+    except (UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError) as err:
         raise ConfigError(f"{path} cannot be read as YAML: {_yaml_problem(err)}") from err
     if data is None:
         return {}
@@ -139,17 +143,17 @@ def read_mapping(path: Path) -> dict[str, Any]:
 class _StrictLoader(yaml.SafeLoader):
     """Refuses a key that stands twice; YAML would silently take the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """As ``SafeLoader``'s."""
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """As ``SafeLoader``'s; here no merged keys have joined those that were written yet."""
+        node = super().compose_mapping_node(anchor)
         seen = set()
-        for key_node, _ in node.value:
-            if isinstance(key_node, yaml.ScalarNode) and key_node.tag != "tag:yaml.org,2002:merge":
-                if key_node.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        problem=f"the key {key_node.value!r} stands twice", problem_mark=key_node.start_mark
-                    )
-                seen.add(key_node.value)
-        return super().construct_mapping(node, deep=deep)
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    problem = f"the key {key.value!r} stands twice"
+                    raise yaml.composer.ComposerError(problem=problem, problem_mark=key.start_mark)
+                seen.add((key.tag, key.value))
+        return node
 
 
 def _yaml_problem(err: Exception) -> str:
@@ -161,13 +165,13 @@ def _yaml_problem(err: Exception) -> str:
     return f"line {err.problem_mark.line + 1}: {problem}"
 
 
-def _recipe_hint(path: Path) -> str | None:
-    """The recipes whose names resemble a path that is no file, or else all of them."""
-    if path.suffix or path.name != str(path):
+def _recipe_hint(path: Path, folder: str | None) -> str | None:
+    """The shipped files whose names resemble a path that is no file, or else all of them."""
+    if folder is None or path.suffix or path.name != str(path):
         return None
-    known = sorted({recipe.stem for shelf in _shelves() for recipe in shelf.glob("*.yaml")})
+    known = sorted({recipe.stem for shelf in _shelves() for recipe in (shelf / folder).glob("*.yaml")})
     near = difflib.get_close_matches(path.name, known)
-    return f"Recipes are {', '.join(near or known)}" if known else None
+    return f"wsiseg has {', '.join(near or known)}" if known else None
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

@@ -21,8 +21,9 @@ FORMAT = "wsiseg-checkpoint"
 VERSION = 1
 INFO_FILE = "checkpoint.json"
 PREFERENCE = ("final", "best", "last")
-_CHECKPOINTS = "checkpoints"
 """Which checkpoint of a run stands for it: the first of these that exists."""
+
+_CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)

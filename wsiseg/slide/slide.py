@@ -24,8 +24,8 @@ _BAND_PIXELS = 2 << 20
 """Pixels of a level that are held at a time; a larger region is resampled band by band."""
 _OVERVIEW_BAND_PIXELS = 1 << 19
 """The same for the overview, before which the process holds little: it would be what the peak is made of."""
-_PIECE_PX = 256
-"""A damaged region is narrowed down to the tiles that the file stores, or to pieces of this side."""
+_PIECE_PX = 192
+"""A damaged region is narrowed down to whole stored tiles of this side or more, or to pieces of it."""
 
 
 class Slide:
@@ -286,7 +286,7 @@ class Slide:
             tile = f"{library}.level[{level}].tile-"
             width, height = (self._backend.properties.get(tile + side) for side in ("width", "height"))
             if width and height:
-                return int(width), int(height)
+                return _least_multiple(int(width)), _least_multiple(int(height))
         return _PIECE_PX, _PIECE_PX
 
     def close(self) -> None:
@@ -310,6 +310,11 @@ class Slide:
 
 def _reopen(path: str, mpp: float | None, backend: BackendName) -> Slide:
     return Slide(path, mpp=mpp, backend=backend)
+
+
+def _least_multiple(side: int) -> int:
+    """The least multiple of a tile's side that is no smaller than a piece; tiny tiles would take minutes."""
+    return side * -(-_PIECE_PX // side)
 
 
 def _halves(start: int, stop: int, piece: int) -> list[tuple[int, int]]:

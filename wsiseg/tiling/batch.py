@@ -76,7 +76,7 @@ def read_mpp_table(path: Path) -> dict[str, float]:
     """Read a CSV with the columns ``slide`` (path, file name or stem) and ``mpp`` (um/px of level 0).
 
     Raises:
-        ConfigError: No such file, a column missing, or something that is no positive number.
+        ConfigError: No such file, a column missing, an implausible value, or two values for one slide.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:

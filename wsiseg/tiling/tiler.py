@@ -131,7 +131,8 @@ class _Tiler:
         overview = look_at(self._slide)
         tissue = map_tissue(self._slide, overview, self._config.tissue, self._job.mask)
         if self._job.mask is not None and not tissue.mask.any():
-            _log.warning("%s: shows no tissue; black is glass", self._job.mask)
+            hint = "; black is glass" if self._job.mask.suffix.lower() == ".png" else ""
+            _log.warning("%s: shows no tissue%s", self._job.mask, hint)
         plan, boxes = self._plan(tissue, labels, labeller)
         labeller.expect(boxes, self._options.workers)
         give_back()

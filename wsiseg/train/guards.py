@@ -123,7 +123,7 @@ class Guards:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, without the configuration."""
-        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "config"}
+        plain = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "config"}
         return {**plain, "d_losses": [float(loss) for loss in self.d_losses], "events": list(self.events)}
 
     @classmethod

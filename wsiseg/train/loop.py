@@ -241,11 +241,16 @@ class Trainer:
         if "d_loss" in metrics:
             guards.d_losses.append(metrics["d_loss"])
         if (step + 1) % guards.config.check_every == 0 and guards.d_losses:
-            recent = torch.tensor([float(loss) for loss in guards.d_losses], device=self.fabric.device)
-            guards.d_losses.clear()
-            # All processes must come to the same weights, so they look at the same figure.
-            shared = cast("Tensor", self.fabric.all_reduce(recent.mean()))
-            guards.see_discriminator(step + 1, float(shared))
+            self._share_d_losses()
+            recent, guards.d_losses = guards.d_losses, []
+            guards.see_discriminator(step + 1, sum(recent) / len(recent))
+
+    def _share_d_losses(self) -> None:
+        """All processes must come to the same weights, also after resuming: they look at the same figures."""
+        guards = self.state.guards
+        if guards.d_losses:
+            mine = torch.tensor([float(loss) for loss in guards.d_losses], device=self.fabric.device)
+            guards.d_losses = cast("Tensor", self.fabric.all_reduce(mine)).tolist()
 
     def _look(self, span: Span) -> Verdict:
         """Validate, let the guards decide, write checkpoints."""
@@ -322,6 +327,7 @@ class Trainer:
         return self.last_look is not None and self.last_look.figures() == self.state.figures
 
     def _save(self, kind: str) -> None:
+        self._share_d_losses()
         if self.fabric.is_global_zero:
             written = self.state.save(self.folder, kind, self.config, self.pools.slides)
             # Older ones go only once a newer "last" is there to resume from.

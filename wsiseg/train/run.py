@@ -30,7 +30,6 @@ from wsiseg.train.runfolder import (
     CONFIG_FILE,
     INPUTS_FILE,
     describe_inputs,
-    discard_begun,
     is_finished,
     new_folder,
     newest_unfinished,
@@ -100,9 +99,9 @@ def begin_run(
     try:
         return _Run(prepared, folder, workers, resume=False).train(progress)
     except ConfigError:
-        # Networks that cannot be built, say: such a run can never go on, so nothing shall offer it.
-        if prepared.fabric.is_global_zero and not checkpoints(folder, "last"):
-            discard_begun(folder)
+        # Networks that cannot be built, say: nothing was begun, so nothing shall offer to go on with it.
+        if prepared.fabric.is_global_zero and not any(folder.glob("**/checkpoints")):
+            (folder / INPUTS_FILE).unlink(missing_ok=True)
         raise
 
 

@@ -1,7 +1,6 @@
 """The run folder: which one, what it began with, whether it is finished."""
 
 import json
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,14 +51,6 @@ def new_folder(folder: Path | None, fabric: Fabric) -> Path:
         with as_output_error(folder):
             folder.mkdir(parents=True, exist_ok=True)
     return Path(cast("Path", fabric.broadcast(folder)))
-
-
-def discard_begun(folder: Path) -> None:
-    """Take back what ``begin_run`` wrote before the first step, and the folder if it holds nothing else."""
-    for name in (INPUTS_FILE, CONFIG_FILE):
-        (folder / name).unlink(missing_ok=True)
-    with suppress(OSError):
-        folder.rmdir()
 
 
 def describe_inputs(tiles: Path, patients: Path | None, pools: Pools) -> dict[str, Any]:

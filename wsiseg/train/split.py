@@ -115,6 +115,9 @@ def read_patients(path: Path) -> dict[str, str]:
     stems: dict[str, set[str]] = {}
     for slide, patient in patients.items():
         stems.setdefault(Path(slide).stem, set()).add(patient)
+    for stem, found in stems.items():
+        if stem in patients and len(found) > 1:
+            raise ConfigError(f"--patients {path}: {stem} belongs to two patients")
     # What follows the last dot is no suffix where it tells patients apart: case.1 and case.2.
     return {stem: found.pop() for stem, found in stems.items() if len(found) == 1} | patients
 

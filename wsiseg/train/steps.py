@@ -220,7 +220,7 @@ def _unlabelled_fake(networks: Networks, batch: Batch, config: DiscriminatorConf
     """
     probabilities = networks.predict(batch.image_NCHW).softmax(dim=1)
     planes = hard(probabilities)
-    fake = as_shown(probabilities, config)
+    fake = planes if config.fake_input == "argmax" else probabilities
     everywhere = torch.ones_like(planes[:, :1])
     if config.fake_target == "zeros":
         return _Shown(batch.image_NCHW, fake, torch.zeros_like(everywhere), everywhere)
