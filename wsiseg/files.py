@@ -84,10 +84,12 @@ def as_output_error(target: Path) -> Iterator[None]:
         yield
     except OutputError:
         raise
-    except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as err:
-        above = next((folder for folder in target.parents if os.path.isfile(folder)), None)  # noqa: PTH113 - never raises, unlike Path's
+    except (NotADirectoryError, FileExistsError) as err:
+        above = next((folder for folder in target.parents if folder.is_file()), None)
         reason = err.strerror if above is None else f"{above} is a file"
         raise OutputError(f"cannot write {target}: {reason}") from err
+    except (PermissionError, IsADirectoryError) as err:
+        raise OutputError(f"cannot write {target}: {err.strerror}") from err
     except OSError as err:
         # /proc and its like refuse a new folder in these words; any other file is missing for its own reason.
         if isinstance(err, FileNotFoundError) and str(err.filename) in map(str, (target, *target.parents)):

@@ -124,7 +124,7 @@ def read_mapping(path: Path, *, shelf: str | None = None) -> dict[str, Any]:
         ConfigError: No such file, not YAML, or not a mapping.
     """
     try:
-        data = yaml.load(path.read_text(encoding="utf-8"), _StrictLoader)  # noqa: S506 - a safe loader too
+        data = _StrictLoader(path.read_text(encoding="utf-8")).get_single_data()
     except FileNotFoundError:
         raise ConfigError(f"no such configuration file: {path}", remedy=_recipe_hint(path, shelf)) from None
     except OSError as err:
