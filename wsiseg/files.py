@@ -15,6 +15,9 @@ from wsiseg.errors import OutputError
 PARTIAL_SUFFIX = ".partial"
 """Names that end so are unfinished; no command reads them."""
 
+ANNOTATION_SUFFIXES = (".geojson", ".json", ".geojson.gz", ".xml")
+"""What may lie beside a slide, in the order in which it is looked for."""
+
 _NO_SPACE = {28, 122, 30}  # ENOSPC, EDQUOT, EROFS
 
 # It can only be read by setting it, for the whole process: once, before there are threads.

@@ -15,10 +15,8 @@ from wsiseg.annotation.model import AnnotationFile, FileFormat
 from wsiseg.annotation.qupath_reader import ROOT_TYPES, read_geojson, read_geojson_lines
 from wsiseg.annotation.source import Source, load, parse_json, parse_xml
 from wsiseg.errors import AnnotationParseError
+from wsiseg.files import ANNOTATION_SUFFIXES
 from wsiseg.process import without_collector
-
-SUFFIXES = (".geojson", ".json", ".geojson.gz", ".xml")
-"""What may lie beside a slide, in the order in which it is looked for."""
 
 _EXPECTED = "QuPath GeoJSON, ASAP XML, ImageScope or Halo XML, or DSA JSON"
 
@@ -66,7 +64,7 @@ def read_annotations(
 def find_beside(slide_path: Path | str) -> Path | None:
     """The annotation file that lies beside a slide under the slide's own name, or None."""
     slide_path = Path(slide_path)
-    for suffix in SUFFIXES:
+    for suffix in ANNOTATION_SUFFIXES:
         candidate = slide_path.parent / f"{slide_path.stem}{suffix}"
         if candidate.is_file() and candidate != slide_path:
             return candidate

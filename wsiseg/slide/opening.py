@@ -8,6 +8,7 @@ from typing import Literal
 import fsspec
 
 from wsiseg.errors import ConfigError, SlideOpenError
+from wsiseg.files import ANNOTATION_SUFFIXES
 from wsiseg.slide.direct import DirectBackend
 from wsiseg.slide.layout import LayoutError, ome_levels
 from wsiseg.slide.openslide_backend import OpenSlideBackend
@@ -18,7 +19,6 @@ from wsiseg.slide.tiffslide_backend import TiffSlideBackend, UnsupportedError
 
 BackendName = Literal["auto", "openslide", "tiffslide", "direct"]
 
-_ANNOTATIONS = (".geojson", ".geojson.gz", ".json", ".xml")
 _READABLE = "a slide that OpenSlide reads, or an 8-bit grey or RGB TIFF"
 
 
@@ -108,7 +108,7 @@ def check_stems(slides: Sequence[str], suffix: str) -> None:
 def _clash(one: str, other: str, target: str) -> ConfigError:
     """Two slides that would write the same file, or what only looks like it."""
     for path in (one, other):
-        if path.lower().endswith(_ANNOTATIONS):
+        if path.lower().endswith(ANNOTATION_SUFFIXES):
             return ConfigError(
                 f"{path} is an annotation file, not a slide",
                 remedy="Name slides alone; the annotations beside a slide are found by themselves",
