@@ -136,7 +136,7 @@ def untrained(device: str) -> Any:
 
     model: Any = Model()
     model.segmentor = segmentor
-    model.normalise = lambda images: standardise(to_unit(images, device), config.mean, config.std)
+    model.normalise = lambda images: standardise(to_unit(images, device), *config.input_statistics)
     return model
 
 

@@ -70,7 +70,7 @@ def test_normalise_takes_bytes_to_standard_floats(tmp_path: Path, config: Config
     tiles[0, 1, 2] = (255, 128, 0)
     seen = load_trained(tmp_path).normalise(tiles)
     assert seen.shape == (1, 3, 2, 4)
-    mean, std = config.train.segmentor.mean, config.train.segmentor.std
+    mean, std = config.train.segmentor.input_statistics
     for channel, value in enumerate((1.0, 128 / 255, 0.0)):
         assert seen[0, channel, 1, 2].item() == pytest.approx(
             (value - mean[channel]) / std[channel], abs=1e-5

@@ -3,10 +3,11 @@
 from pathlib import Path
 
 import pytest
+import timm
 import torch
 from safetensors.torch import save_file
 
-from wsiseg.config.training import SegmentorConfig
+from wsiseg.config.training import IMAGENET_MEAN, SegmentorConfig
 from wsiseg.errors import CheckpointFormatError, ConfigError
 from wsiseg.model.segmentor import build_segmentor, resolve_segmentor, split_parameters
 
@@ -42,7 +43,7 @@ def test_auto_resolves_by_device_and_downloads_nothing(monkeypatch: pytest.Monke
     monkeypatch.setattr("wsiseg.model.segmentor.try_to_load_from_cache", lambda *_: None)
     on_cpu = resolve_segmentor(SegmentorConfig(), on_gpu=False)
     on_gpu = resolve_segmentor(SegmentorConfig(), on_gpu=True)
-    assert (on_cpu.encoder, on_cpu.weights) == ("tu-mobilenetv3_small_100", "none")
+    assert (on_cpu.encoder, on_cpu.weights) == ("tu-tf_efficientnet_lite0", "imagenet")
     assert (on_gpu.encoder, on_gpu.weights) == ("tu-xception65", "none")
 
 
@@ -92,6 +93,36 @@ def test_encoder_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
     network = build_segmentor(TINY.model_copy(update={"weights": str(path)}), classes=2)
     for name, tensor in network.get_submodule("encoder").state_dict().items():
         assert torch.equal(tensor, state[f"encoder.{name}"])
+
+
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "resnet10t", "convnext_atto"])
+def test_encoder_weights_as_timm_publishes_them(tmp_path: Path, name: str) -> None:
+    """A file fetched elsewhere: a whole classifier, names without smp's and timm's wrappers, no counters."""
+    donor = timm.create_model(name).eval()
+    state = {k: v for k, v in donor.state_dict().items() if not k.endswith("num_batches_tracked")}
+    path = tmp_path / "model.safetensors"
+    save_file(state, path)
+    config = SegmentorConfig(architecture="unet", encoder=f"tu-{name}", weights=str(path))
+    encoder = build_segmentor(config, classes=2).get_submodule("encoder").eval()
+    images = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        last = encoder(images)[-1]
+        assert torch.equal(last, donor.forward_intermediates(images, intermediates_only=True)[-1])
+
+
+def test_images_are_standardised_as_the_encoder_was_pretrained() -> None:
+    xception = resolve_segmentor(SegmentorConfig(encoder="tu-xception65"), on_gpu=False)
+    assert xception.input_statistics == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert resolve_segmentor(SegmentorConfig(encoder="resnet18"), on_gpu=False).mean == IMAGENET_MEAN
+    own = SegmentorConfig(encoder="tu-xception65", mean=(0.7, 0.6, 0.7))
+    assert resolve_segmentor(own, on_gpu=False).mean == (0.7, 0.6, 0.7)
+
+
+def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "list.pth"
+    torch.save([1, 2], path)
+    with pytest.raises(CheckpointFormatError, match="does not hold weights"):
+        build_segmentor(TINY.model_copy(update={"weights": str(path)}), classes=2)
 
 
 def test_weights_of_another_encoder_are_refused(tmp_path: Path) -> None:

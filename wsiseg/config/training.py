@@ -23,20 +23,36 @@ def _volume(rows: Sequence[Sequence[float]]) -> float:
     return abs(a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g)) / lengths if lengths else 0.0
 
 
+RGB = tuple[float, float, float]
+
+IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
+IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
+
+
 class SegmentorConfig(Section):
     """The network that segments."""
 
     architecture: str = Field("deeplabv3plus", description="Any segmentation-models-pytorch architecture")
     encoder: str = Field(
-        "auto", description="auto: tu-mobilenetv3_small_100 on a CPU, tu-xception65 on a GPU"
+        "auto", description="auto: tu-tf_efficientnet_lite0 on a CPU, tu-xception65 on a GPU"
     )
     weights: str = Field(
-        "auto", description="none, imagenet, a safetensors or pth file; auto: imagenet if cached, else none"
+        "auto",
+        description="none, imagenet, a safetensors or pth file; "
+        "auto: imagenet if that needs no download, else none",
     )
     atrous_rates: tuple[int, int, int] = Field((6, 12, 18), description="ASPP; the 1x1 branch is built in")
     output_stride: Literal[8, 16] = Field(16, description="Stride of the encoder's last stage")
-    mean: tuple[float, float, float] = Field((0.485, 0.456, 0.406), description="Of an input in 0-1")
-    std: tuple[float, float, float] = Field((0.229, 0.224, 0.225), description="Of an input in 0-1")
+    mean: RGB | Literal["auto"] = Field(
+        "auto", description="Of an input in 0-1; auto: what the encoder's pretrained weights expect"
+    )
+    std: RGB | Literal["auto"] = Field("auto", description="Of an input in 0-1; auto: as mean")
+
+    @property
+    def input_statistics(self) -> tuple[RGB, RGB]:
+        """Mean and standard deviation, ``auto`` taken as ImageNet's: what most encoders were trained with."""
+        mean = IMAGENET_MEAN if self.mean == "auto" else self.mean
+        return mean, IMAGENET_STD if self.std == "auto" else self.std
 
 
 class DiscriminatorConfig(Section):

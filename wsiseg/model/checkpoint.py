@@ -197,4 +197,4 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 def _normalise(images_NHWC: NDArray[np.uint8], *, config: Config, device: torch.device | str) -> Tensor:
     segmentor = config.train.segmentor
-    return standardise(to_unit(images_NHWC, device), segmentor.mean, segmentor.std)
+    return standardise(to_unit(images_NHWC, device), *segmentor.input_statistics)

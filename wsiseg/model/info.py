@@ -51,6 +51,7 @@ class CheckpointInfo:
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in ``checkpoint.json``."""
         schema = self.config.schema_
+        mean, std = self.config.train.segmentor.input_statistics
         return {
             "format": FORMAT,
             "version": VERSION,
@@ -58,8 +59,8 @@ class CheckpointInfo:
             "schema_fingerprint": schema.fingerprint,
             "mpp": self.config.tiling.mpp,
             "tile_px": self.config.tiling.tile_px,
-            "mean": list(self.config.train.segmentor.mean),
-            "std": list(self.config.train.segmentor.std),
+            "mean": list(mean),
+            "std": list(std),
             **{key: value for key, value in asdict(self).items() if key != "config"},
             "config": dump_config(self.config),
         }

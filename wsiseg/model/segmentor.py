@@ -4,6 +4,7 @@ The only module that imports segmentation_models_pytorch.
 """
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +14,22 @@ os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
 
 import segmentation_models_pytorch as smp
 import timm
-import torch
 from huggingface_hub import try_to_load_from_cache
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from wsiseg.config.training import SegmentorConfig
+from wsiseg.config.training import IMAGENET_MEAN, IMAGENET_STD, RGB, SegmentorConfig
 from wsiseg.errors import CheckpointFormatError, ConfigError
+from wsiseg.model.imagenet import find_packaged, load_packaged
 
-SMALL_ENCODER = "tu-mobilenetv3_small_100"
-"""Default on a CPU: learns from nothing within minutes."""
+SMALL_ENCODER = "tu-tf_efficientnet_lite0"
+"""Default on a CPU: made for one, and its ImageNet weights come with the program."""
 
 LARGE_ENCODER = "tu-xception65"
 """Default on a GPU: timm's aligned Xception, the backbone of DeepLab."""
+
+_NO_WEIGHTS = (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, ValueError, AttributeError)
+"""What a file raises that holds something else than named tensors, or nothing whole."""
 
 TILE_MULTIPLE = 16
 """Tile sides are multiples of the encoder's output stride."""
@@ -39,8 +42,16 @@ def resolve_segmentor(config: SegmentorConfig, *, on_gpu: bool) -> SegmentorConf
         encoder = LARGE_ENCODER if on_gpu else SMALL_ENCODER
     weights = config.weights
     if weights == "auto":
-        weights = "imagenet" if _is_cached(encoder) else "none"
-    return config.model_copy(update={"encoder": encoder, "weights": weights})
+        weights = "imagenet" if find_packaged(encoder) or _is_cached(encoder) else "none"
+    mean, std = _statistics(encoder)
+    return config.model_copy(
+        update={
+            "encoder": encoder,
+            "weights": weights,
+            "mean": mean if config.mean == "auto" else config.mean,
+            "std": std if config.std == "auto" else config.std,
+        }
+    )
 
 
 def build_segmentor(config: SegmentorConfig, classes: int, *, pretrained: bool = True) -> nn.Module:
@@ -61,13 +72,15 @@ def build_segmentor(config: SegmentorConfig, classes: int, *, pretrained: bool =
         arguments["encoder_output_stride"] = config.output_stride
         arguments["decoder_atrous_rates"] = config.atrous_rates
     _check_names(config)
+    packaged = find_packaged(config.encoder) if weights == "imagenet" else None
+    fetched = "imagenet" if weights == "imagenet" and packaged is None else None
     try:
-        model: nn.Module = smp.create_model(
-            config.architecture, encoder_weights="imagenet" if weights == "imagenet" else None, **arguments
-        )
+        model: nn.Module = smp.create_model(config.architecture, encoder_weights=fetched, **arguments)
     # What smp, timm and torch raise for names, strides and channels that do not fit, or for no network.
     except (KeyError, ValueError, RuntimeError, TypeError, OSError) as err:
         raise _build_error(config, weights, err) from err
+    if packaged is not None:
+        load_packaged(model.get_submodule("encoder"), packaged)
     if weights not in {"none", "imagenet", "auto"}:
         _load_encoder(model, Path(weights))
     return model
@@ -79,6 +92,18 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
     inside = [parameter for parameter in model.parameters() if id(parameter) in encoder]
     outside = [parameter for parameter in model.parameters() if id(parameter) not in encoder]
     return inside, outside
+
+
+def _statistics(encoder: str) -> tuple[RGB, RGB]:
+    """Mean and standard deviation of the images that timm's weights of an encoder were trained on."""
+    name = encoder.removeprefix("tu-")
+    settings = timm.models.get_pretrained_cfg(name) if name != encoder and timm.is_model(name) else None
+    return (IMAGENET_MEAN, IMAGENET_STD) if settings is None else (_rgb(settings.mean), _rgb(settings.std))
+
+
+def _rgb(values: tuple[float, ...]) -> RGB:
+    red, green, blue = values
+    return red, green, blue
 
 
 def _check_names(config: SegmentorConfig) -> None:
@@ -119,22 +144,35 @@ def _load_encoder(model: nn.Module, path: Path) -> None:
             "train.segmentor.weights", found=repr(str(path)), expected="none, imagenet, auto or a file"
         )
     try:
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, RuntimeError, OSError, ValueError) as err:
-        raise CheckpointFormatError(f"{path} does not hold weights", found=str(err)) from err
-    own = {name.removeprefix("encoder."): tensor for name, tensor in state.items()}
-    wanted = model.get_submodule("encoder").state_dict()
-    fitting = {k: v for k, v in own.items() if k in wanted and v.shape == wanted[k].shape}
+        state = timm.models.load_state_dict(str(path))
+    except _NO_WEIGHTS as err:
+        reason = " ".join(str(err).split())[:200]
+        raise CheckpointFormatError(f"{path} does not hold weights", found=reason) from err
+    encoder = model.get_submodule("encoder")
+    given = {_plain_name(name): tensor for name, tensor in state.items()}
+    # Files of weights leave out BatchNorm's counters, which nothing reads.
+    wanted = {name: t for name, t in encoder.state_dict().items() if not name.endswith("num_batches_tracked")}
+    fitting = {
+        name: given[_plain_name(name)]
+        for name, tensor in wanted.items()
+        if getattr(given.get(_plain_name(name)), "shape", None) == tensor.shape
+    }
     if len(fitting) < 0.9 * len(wanted):
         raise CheckpointFormatError(
             f"{path} does not fit the encoder",
             found=f"{len(fitting)} of its {len(wanted)} tensors",
             expected="at least nine in ten",
         )
-    model.get_submodule("encoder").load_state_dict(fitting, strict=False)
+    encoder.load_state_dict(fitting, strict=False)
+
+
+def _plain_name(name: str) -> str:
+    """Name of a tensor, whatever wraps the encoder.
+
+    A segmentor holds it as ``encoder``, smp holds timm's networks as ``model`` in it, and timm joins the
+    names of the first stages by underscores where it takes a network's features alone.
+    """
+    return name.removeprefix("encoder.").removeprefix("model.").replace(".", "_")
 
 
 def _is_cached(encoder: str) -> bool:

@@ -123,10 +123,10 @@ class Stream:
         generators = [generator(self.config.seed, stream, number, item) for item in seeds]
         views = augment(images, labels, self.config.augment, generators)
         segmentor = self.config.segmentor
-        strong_NCHW = standardise(views.strong_NCHW, segmentor.mean, segmentor.std)
+        strong_NCHW = standardise(views.strong_NCHW, *segmentor.input_statistics)
         weak_NCHW = strong_NCHW
         if not self.labelled:
-            weak_NCHW = standardise(views.weak_NCHW, segmentor.mean, segmentor.std)
+            weak_NCHW = standardise(views.weak_NCHW, *segmentor.input_statistics)
         return Batch(strong_NCHW, weak_NCHW, views.label_NHW)
 
 

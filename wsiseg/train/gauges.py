@@ -108,7 +108,7 @@ def pool_batches(
         positions = list(range(start, min(start + size, len(pool))))
         images = pool.images(positions)
         unit = to_unit(images, device)
-        standard = standardise(unit, config.segmentor.mean, config.segmentor.std)
+        standard = standardise(unit, *config.segmentor.input_statistics)
         yield images, standard, torch.from_numpy(pool.labels(positions)).to(device)
 
 
