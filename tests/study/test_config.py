@@ -36,9 +36,15 @@ def test_every_shipped_study_is_found_by_its_name_and_configures_all_arms(path: 
 def test_no_shipped_study_lets_an_arm_take_other_steps_or_batches(path: Path) -> None:
     study = load_study(path)
     found = [arm_config(study, arm).train for arm in study.arms]
-    assert (
-        len({(train.steps, train.sampler, train.segmentor.encoder, train.accumulate) for train in found}) == 1
-    )
+    assert len({(train.steps, train.sampler, train.accumulate) for train in found}) == 1
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_only_arms_about_the_network_take_another_one(path: Path) -> None:
+    study = load_study(path)
+    encoders = {arm: arm_config(study, arm).train.segmentor.encoder for arm in study.arms}
+    usual = encoders[study.baseline]
+    assert {arm for arm, encoder in encoders.items() if encoder != usual} <= {"L+", "I+"}
 
 
 def test_overrides_lie_over_the_base_and_arms_over_the_overrides() -> None:
