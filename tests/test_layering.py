@@ -14,7 +14,7 @@ from wsiseg.cli.main import COMMANDS
 PACKAGE = Path(wsiseg.__file__).parent
 
 FLOORS = {
-    0: {"errors", "geometry", "classes", "progress", "process"},
+    0: {"errors", "geometry", "classes", "progress", "process", "wording"},
     1: {
         "raster",
         "tissue",

@@ -155,7 +155,7 @@ def test_the_card_says_how_good_the_model_is(config: Config) -> None:
     own_stains = config.model_copy(update={"train": config.train.model_copy(update={"augment": own})})
     slides = {"labelled": ["a", "b"], "unlabelled": [], "validation": ["c"]}
     card = model_card(CheckpointInfo(own_stains, 7, "two", slides, figures), "f" * 32, Path("kidney"))
-    assert "| podocyte | 0.500 |  | 0.250 | 0.625 |" in card
+    assert "| podocyte | 0.500 | - | 0.250 | 0.625 |" in card
     assert "| mean | 0.400 | | | 0.600 |" in card
     assert "- labelled: a, b\n- unlabelled: none\n- validation: c\n" in card
     assert "optical densities (1, 0, 0), (0, 1, 0), (0, 0.5, 1)" in card

@@ -16,12 +16,12 @@ from wsiseg.config.study import StudyConfig
 from wsiseg.config.training import DiscriminatorConfig
 from wsiseg.errors import ConfigError, TrainingDivergedError
 from wsiseg.lock import write_lock
+from wsiseg.model.losses import entropy_map
 from wsiseg.model.normalise import to_unit
 from wsiseg.progress import NullProgress
 from wsiseg.study import work
 from wsiseg.study.acquire import labelled_tiles, propose
 from wsiseg.study.cells import read_cell
-from wsiseg.study.judge import entropy_map
 from wsiseg.study.plan import plan_tasks
 from wsiseg.study.run import StudyOptions, StudyResult, report_study, run_study
 from wsiseg.study.work import Place

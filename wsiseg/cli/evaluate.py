@@ -9,6 +9,7 @@ from rich.table import Table
 from wsiseg.cli.console import progress_bars, stdout
 from wsiseg.cli.options import PATH, mpp_slide_option
 from wsiseg.errors import ConfigError
+from wsiseg.wording import figure
 
 if TYPE_CHECKING:
     from wsiseg.evaluate import Evaluation
@@ -101,10 +102,6 @@ def _table(title: str, *headings: str, left: int = 1) -> Table:
     return table
 
 
-def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
-
-
 def _pixel_table(data: dict[str, Any]) -> Table:
     intervals = data.get("interval_95", {})
     extra = ("IoU 95 %", "F1 95 %") if intervals else ()
@@ -112,18 +109,18 @@ def _pixel_table(data: dict[str, Any]) -> Table:
     for name, row in [*data["classes"].items(), ("mean", data["mean"])]:
         spread = [_interval(intervals[name][score]) for score in ("iou", "f1")] if intervals else []
         style = "bold" if name == "mean" else None
-        table.add_row(name, *map(_figure, row.values()), *spread, style=style)
+        table.add_row(name, *map(figure, row.values()), *spread, style=style)
     return table
 
 
 def _interval(bounds: list[float | None]) -> str:
-    return "-".join(map(_figure, bounds)) if None not in bounds else "-"
+    return "-".join(map(figure, bounds)) if None not in bounds else "-"
 
 
 def _slide_table(data: dict[str, Any]) -> Table:
     table = _table("\nby slide", "slide", "mean IoU", "precision", "recall", "F1")
     for slide in data["slides"]:
-        table.add_row(slide["slide"], *map(_figure, slide["mean"].values()))
+        table.add_row(slide["slide"], *map(figure, slide["mean"].values()))
     return table
 
 
@@ -139,7 +136,7 @@ def _object_table(data: dict[str, Any]) -> Table:
 
 
 def _add_objects(table: Table, name: str, rule: str, row: dict[str, Any]) -> None:
-    figures = [_figure(row[score]) for score in ("precision", "recall", "f1")]
+    figures = [figure(row[score]) for score in ("precision", "recall", "f1")]
     table.add_row(name, rule, *figures, *(str(row[count]) for count in ("truth", "predicted", "matched")))
 
 
@@ -147,7 +144,7 @@ def _calibration_table(data: dict[str, Any]) -> Table:
     table = _table("\ncalibration", "probability", "mean", "right", "pixels")
     for row in data["bins"]:
         limits = f"{row['from']:.2f}-{row['to']:.2f}"
-        table.add_row(limits, *map(_figure, (row["mean_probability"], row["accuracy"])), str(row["pixels"]))
+        table.add_row(limits, *map(figure, (row["mean_probability"], row["accuracy"])), str(row["pixels"]))
     return table
 
 

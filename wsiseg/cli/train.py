@@ -1,6 +1,5 @@
 """``wsiseg train``."""
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 from wsiseg.cli.console import print_outcomes, progress_bars, stderr, stdout
 from wsiseg.cli.options import PATH, device_option, workers_option
 from wsiseg.errors import ConfigError
+from wsiseg.wording import figure
 
 
 @click.command()
@@ -128,10 +128,6 @@ def _print_figures(figures: Mapping[str, Any]) -> None:
     for heading in ("IoU", "precision", "recall", "F1"):
         table.add_column(heading, justify="right")
     for name, scores in figures["classes"].items():
-        table.add_row(name, *(_figure(scores[key]) for key in ("iou", "precision", "recall", "f1")))
-    table.add_row("mean", _figure(figures["mean_iou"]), "", "", _figure(figures["mean_f1"]))
+        table.add_row(name, *(figure(scores[key]) for key in ("iou", "precision", "recall", "f1")))
+    table.add_row("mean", figure(figures["mean_iou"]), "", "", figure(figures["mean_f1"]))
     stdout.print(table)
-
-
-def _figure(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.3f}"

@@ -8,6 +8,7 @@ from wsiseg.errors import ConfigError
 from wsiseg.files import atomic_folder
 from wsiseg.model.checkpoint import INFO_FILE, CheckpointInfo, TrainedModel, load_trained
 from wsiseg.outcome import Outcome, write_report
+from wsiseg.wording import figure
 
 _PARTS = (INFO_FILE, "segmentor.safetensors", "discriminator.safetensors")
 CARD_FILE = "README.md"
@@ -107,11 +108,11 @@ def _figures(info: CheckpointInfo) -> list[str]:
         return ["Not known: there was no slide left to validate on."]
     rows = [
         f"| {name} | "
-        + " | ".join(_figure(scores[key]) for key in ("iou", "precision", "recall", "f1"))
+        + " | ".join(figure(scores[key]) for key in ("iou", "precision", "recall", "f1"))
         + " |"
         for name, scores in info.figures["classes"].items()
     ]
-    mean = f"| mean | {_figure(info.figures['mean_iou'])} | | | {_figure(info.figures['mean_f1'])} |"
+    mean = f"| mean | {figure(info.figures['mean_iou'])} | | | {figure(info.figures['mean_f1'])} |"
     return [
         "On validation tiles:",
         "",
@@ -120,7 +121,3 @@ def _figures(info: CheckpointInfo) -> list[str]:
         *rows,
         mean,
     ]
-
-
-def _figure(value: float | None) -> str:
-    return "" if value is None else f"{value:.3f}"

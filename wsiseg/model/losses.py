@@ -17,6 +17,8 @@ The source writes L_D as a sum; the mean of the two halves differs by a factor t
 takes up, and puts "cannot tell" at ln 2 whatever the number of fakes.
 """
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -93,6 +95,12 @@ def hard(probabilities_NKHW: Tensor) -> Tensor:
 def as_shown(probabilities_NKHW: Tensor, config: DiscriminatorConfig) -> Tensor:
     """A prediction as a discriminator of this configuration learns to judge it."""
     return hard(probabilities_NKHW) if config.fake_input == "argmax" else probabilities_NKHW
+
+
+def entropy_map(probabilities_NKHW: Tensor) -> Tensor:
+    """Entropy of the softmax, pixel by pixel, as a share of the greatest possible: 0-1, ``(N, H, W)``."""
+    entropy_NHW = -(probabilities_NKHW * probabilities_NKHW.clamp_min(1e-12).log()).sum(dim=1)
+    return (entropy_NHW / math.log(probabilities_NKHW.shape[1])).clamp(0, 1)
 
 
 def correctness(logits_NKHW: Tensor, label_NHW: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from wsiseg.files import atomic_path
 from wsiseg.report import page as html
 from wsiseg.report.pictures import Example, examples, file_uri, overview, read_shapes
 from wsiseg.slide import Slide
+from wsiseg.wording import figure, spoken
 
 _NAMES = {"iou": "IoU", "precision": "precision", "recall": "recall", "f1": "F1"}
 
@@ -85,8 +86,8 @@ def write_demo_report(inputs: ReportInputs, target: Path) -> None:
 
 def _head(inputs: ReportInputs) -> str:
     mean, objects = inputs.figures["mean"], inputs.figures["objects"]
-    cards = [(_number(mean["f1"]), "mean F1 over all classes, pixels"), (_number(mean["iou"]), "mean IoU")]
-    cards += [(_number(found["f1"]), f"F1 of {_words(name)} objects") for name, found in objects.items()]
+    cards = [(figure(mean["f1"]), "mean F1 over all classes, pixels"), (figure(mean["iou"]), "mean IoU")]
+    cards += [(figure(found["f1"]), f"F1 of {spoken(name)} objects") for name, found in objects.items()]
     seconds = sum(step.seconds for step in inputs.steps)
     cards.append((f"{seconds / 60:.1f} min", "for everything"))
     return "\n".join(
@@ -115,14 +116,14 @@ def _overview(inputs: ReportInputs, whole: str) -> str:
 
 def _tables(figures: Mapping[str, Any]) -> str:
     pixels = [
-        (_words(name), *(_number(scores[key]) for key in _NAMES))
+        (spoken(name), *(figure(scores[key]) for key in _NAMES))
         for name, scores in [*figures["classes"].items(), ("mean", figures["mean"])]
     ]
     objects = [
         (
-            _words(name),
+            spoken(name),
             found["rule"],
-            *(_number(found[key]) for key in ("precision", "recall", "f1")),
+            *(figure(found[key]) for key in ("precision", "recall", "f1")),
             *(str(found[key]) for key in ("truth", "predicted", "matched")),
         )
         for name, found in figures["objects"].items()
@@ -147,13 +148,13 @@ def _podometrics(figures: Mapping[str, Any]) -> list[str]:
         count = found.get("count_per_container")
         if count is not None:
             lines.append(
-                f"{_words(name)}: {count['mean_true']:.1f} in a glomerulus on average, the predicted count "
+                f"{spoken(name)}: {count['mean_true']:.1f} in a glomerulus on average, the predicted count "
                 f"is off by {count['mean_absolute_error']:.1f}."
             )
         outline = found.get("boundary_um")
         if outline is not None:
             lines.append(
-                f"{_words(name)}: predicted outlines run {outline['mean']:.1f} um from the true ones on "
+                f"{spoken(name)}: predicted outlines run {outline['mean']:.1f} um from the true ones on "
                 f"average, 95 % of them within {outline['hausdorff_95']:.1f} um."
             )
     return lines
@@ -227,12 +228,4 @@ def _commands(steps: list[StepLine]) -> str:
 
 
 def _legend(schema: ClassSchema) -> str:
-    return html.legend([(_words(entry.name), entry.color) for entry in schema.foreground])
-
-
-def _words(name: str) -> str:
-    return name.replace("_", "-")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return html.legend([(spoken(entry.name), entry.color) for entry in schema.foreground])

@@ -13,6 +13,7 @@ from wsiseg.errors import CheckpointFormatError
 from wsiseg.files import atomic_path
 from wsiseg.report import page as html
 from wsiseg.report.pictures import file_uri
+from wsiseg.wording import figure, signed, spoken
 
 PAGE_FILE = "report.html"
 
@@ -78,8 +79,8 @@ def _read(folder: Path) -> _Run:
 def _head(run: _Run) -> str:
     figures, train = run.report["validation"], run.config.train
     cards = [
-        (_number(figures.get("mean_iou")), "mean IoU on validation tiles"),
-        (_number(figures.get("mean_f1")), "mean F1 on validation tiles"),
+        (figure(figures.get("mean_iou")), "mean IoU on validation tiles"),
+        (figure(figures.get("mean_f1")), "mean F1 on validation tiles"),
         (f"{_count(run, 'labelled')}", "labelled tiles"),
         (f"{_count(run, 'unlabelled')}", "unlabelled tiles"),
         (_duration(run.report["seconds"]), f"for {run.report['steps']} steps"),
@@ -112,7 +113,7 @@ def _help(run: _Run) -> str:
         parts += [
             html.table(
                 ["IoU", "with unlabelled", "labels alone", "difference"],
-                [(_words(name), *_pair(row)) for name, row in rows],
+                [(spoken(name), *_pair(row)) for name, row in rows],
                 total=True,
             ),
             html.paragraph(
@@ -130,7 +131,7 @@ def _validation(run: _Run) -> str:
     if not figures:
         return ""
     rows = [
-        (_words(name), *(_number(scores[key]) for key in _SCORES))
+        (spoken(name), *(figure(scores[key]) for key in _SCORES))
         for name, scores in figures["classes"].items()
     ]
     parts = [
@@ -142,7 +143,7 @@ def _validation(run: _Run) -> str:
             ],
             "pair",
         ),
-        html.legend([(_words(entry.name), entry.color) for entry in run.config.schema_.foreground]),
+        html.legend([(spoken(entry.name), entry.color) for entry in run.config.schema_.foreground]),
         _picture(
             run,
             "examples.png",
@@ -156,9 +157,9 @@ def _validation(run: _Run) -> str:
 def _gauges(run: _Run) -> str:
     looks = [line for line in run.metrics if line["kind"] == "validation"]
     gauges = looks[-1].get("gauges", {}) if looks else {}
-    rows = [(name, text, _number(gauges[name])) for name, text in _GAUGES.items() if name in gauges]
+    rows = [(name, text, figure(gauges[name])) for name, text in _GAUGES.items() if name in gauges]
     rows += [
-        (f"area {_words(name.partition('/')[2])}", "predicted over true", _number(value))
+        (f"area {spoken(name.partition('/')[2])}", "predicted over true", figure(value))
         for name, value in gauges.items()
         if name.startswith("area_ratio/")
     ]
@@ -247,16 +248,8 @@ def _count(run: _Run, part: str) -> int:
 
 
 def _pair(row: Mapping[str, float]) -> tuple[str, str, str]:
-    return (_number(row["run"]), _number(row["baseline"]), f"{row['run'] - row['baseline']:+.3f}")
+    return figure(row["run"]), figure(row["baseline"]), signed(row["run"] - row["baseline"])
 
 
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-
-
-def _words(name: str) -> str:
-    return name.replace("_", "-")
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsiseg.objects import IOU_THRESHOLD, NUCLEUS_DISTANCE_UM
+from wsiseg.wording import figure, signed
 
 Table = Mapping[str, Any]
 """The content of ``table.json``."""
@@ -248,16 +249,6 @@ RULE = (
     "The rule: a gain (or a loss) is claimed only if at two shares or more the interval of the paired "
     "difference excludes 0 and four of five seeds agree; five seeds at least."
 )
-
-
-def figure(value: float | None) -> str:
-    """Three digits, or a dash."""
-    return "-" if value is None else f"{value:.3f}"
-
-
-def signed(value: float | None) -> str:
-    """Three digits with their sign, or a dash."""
-    return "-" if value is None else f"{value:+.3f}"
 
 
 def interval(bounds: Sequence[float | None] | None, *, signs: bool = False) -> str:

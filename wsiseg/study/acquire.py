@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from wsiseg.config.study import Criterion
 from wsiseg.config.training import TrainConfig
 from wsiseg.model.checkpoint import TrainedModel
-from wsiseg.model.losses import as_shown
+from wsiseg.model.losses import as_shown, entropy_map
 from wsiseg.progress import Progress
-from wsiseg.study.judge import entropy_map, learns_right, score_map
+from wsiseg.study.judge import learns_right, score_map
 from wsiseg.tilestore import TileStore
 from wsiseg.train.data import Pool, make_pools
 from wsiseg.train.sampler import generator

@@ -1,6 +1,5 @@
 """What the discriminator knows: its gauges, and whether its map finds the pixels that are wrong."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from wsiseg.config.training import TrainConfig
 from wsiseg.model.discriminator import Discriminator, score_pixels
-from wsiseg.model.losses import hard, known_pixels, likeliest, one_hot
+from wsiseg.model.losses import entropy_map, hard, known_pixels, likeliest, one_hot
 from wsiseg.study.tallies import Calibration, Ranking, found_first
 
 
@@ -125,12 +124,6 @@ def learns_right(train: TrainConfig) -> bool:
     One that learns to tell annotations from predictions estimates nothing pixel by pixel.
     """
     return train.is_adversarial and train.discriminator.fake_target == "correctness"
-
-
-def entropy_map(probabilities_NKHW: Tensor) -> Tensor:
-    """Entropy of the softmax, pixel by pixel, as a share of the greatest possible: 0-1, ``(N, H, W)``."""
-    entropy_NHW = -(probabilities_NKHW * probabilities_NKHW.clamp_min(1e-12).log()).sum(dim=1)
-    return (entropy_NHW / math.log(probabilities_NKHW.shape[1])).clamp(0, 1)
 
 
 def score_map(discriminator: Discriminator, image_NCHW: Tensor, planes_NKHW: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from wsiseg.calibration import BINS, calibration_error
 from wsiseg.classes import ClassSchema
 from wsiseg.config.training import TrainConfig
 from wsiseg.metrics import Scores
-from wsiseg.model.losses import as_shown, hard, known_pixels, likeliest, mean_over, one_hot
+from wsiseg.model.losses import as_shown, entropy_map, hard, known_pixels, likeliest, mean_over, one_hot
 from wsiseg.model.normalise import standardise, to_unit
 from wsiseg.train.data import Pool
 from wsiseg.train.networks import Networks
@@ -123,8 +123,7 @@ def _count(sums: _Sums, probabilities_NKHW: Tensor, label_NHW: Tensor) -> None:
     right = (truth == predicted).double()
     for row, values in enumerate((torch.ones_like(right), right, confidence)):
         sums.bins[row] += torch.bincount(place, weights=values, minlength=BINS)
-    entropy_NHW = -(probabilities_NKHW * probabilities_NKHW.clamp_min(1e-12).log()).sum(dim=1)
-    sums.entropy += entropy_NHW[known_NHW].double().sum() / math.log(classes)
+    sums.entropy += entropy_map(probabilities_NKHW)[known_NHW].double().sum()
     sums.pixels += known_NHW.sum()
 
 
