@@ -157,7 +157,7 @@ def test_names_are_unique(tmp_path):
 
 
 def test_losses_are_counted(tmp_path):
-    item = Annotation(TWO, "a", id="1", measurements={"a": 1}, metadata={"b": "c"}, parent="2")
+    item = Annotation(TWO, "a", id="1", measurements={"a": 1}, metadata={"b": "c"}, parent="2", locked=True)
     speck = Annotation(shapely.box(0, 0, 1e-4, 1e-4))
     report = write_asap(tmp_path / "a.xml", [item, speck], SCHEMA)
     assert report.total == 1
@@ -165,6 +165,7 @@ def test_losses_are_counted(tmp_path):
         "measurements",
         "metadata",
         "parent object",
+        "lock against editing",
         "object id",
         "parts of one object (each becomes an annotation)",
         "objects smaller than 0.001 px",

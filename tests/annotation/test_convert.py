@@ -36,3 +36,13 @@ def test_a_name_that_the_viewer_would_not_know_is_refused(tmp_path, file_format,
     with pytest.raises(ConfigError, match="a name that ends in"):
         write_annotations(tmp_path / name, [], default_schema(), file_format, Target("s"))
     assert not (tmp_path / name).exists()
+
+
+def test_qupath_keeps_its_locks(tmp_path):
+    """Of plain features, which are read by line, and of others."""
+    many = [Annotation(SQUARE, "glomerulus", locked=locked) for locked in (True, True, False)]
+    objects = [*many, Annotation(RING, "glomerulus", locked=True, parent="1")]
+    for name in ("a.geojson", "b.geojson"):
+        write_annotations(tmp_path / name, objects, default_schema(), "qupath", Target("slide"))
+        objects = read_annotations(tmp_path / name, strict=True).annotations
+    assert [item.locked for item in objects] == [True, True, False, True]

@@ -37,6 +37,7 @@ class Annotation:
         layer: Id of the ImageScope layer, the second key under which a class mapping may name it.
         parent: ``id`` of the object that contains this one, or None.
         kind: What QuPath held it as, or None where the file does not say.
+        locked: Whether QuPath keeps it from being edited by accident.
     """
 
     polygon: Polygonal
@@ -49,6 +50,7 @@ class Annotation:
     layer: str | None = None
     parent: str | None = None
     kind: ObjectKind | None = None
+    locked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

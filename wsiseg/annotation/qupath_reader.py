@@ -93,6 +93,7 @@ def _take_line(line: LineFeature, intake: Intake) -> None:
             color=like.color,
             parent=like.parent,
             kind=like.kind,
+            locked=like.locked,
         )
     )
 
@@ -178,6 +179,7 @@ def _take(feature: Any, parent: str | None, outline: Polygon | None, intake: Int
             color=color,
             parent=parent or metadata.get("parent"),
             kind=_KINDS.get(kind, "annotation") if kind else None,
+            locked=properties.get("isLocked") is True,
         )
     )
 

@@ -197,7 +197,7 @@ class _Features:
             properties["name"] = own
         if name is not None and (legal := legal_class_name(name)):
             properties["classification"] = {"name": legal, "color": list(self._names.color(annotation))}
-        if self.locked and kind == "annotation":
+        if annotation.locked or (self.locked and kind == "annotation"):
             properties["isLocked"] = True
         measurements = {
             one_line(key): float(value)

@@ -79,6 +79,8 @@ class WriteReport:
             self.lose("parent object")
         if annotation.id and annotation.id != annotation.name:
             self.lose("object id")
+        if annotation.locked:
+            self.lose("lock against editing")
         if len(parts) > 1:
             self.lose(f"parts of one object (each becomes {becomes})")
 
