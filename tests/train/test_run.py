@@ -17,7 +17,7 @@ from interruptions import Interrupt, InterruptAt
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
 from torch import nn
-from trainstores import SCHEMA, FakeStore, fake_store, make_config, make_tiles, write_tiles
+from trainstores import SCHEMA, TINY, FakeStore, fake_store, make_config, make_tiles, write_tiles
 
 from wsiseg.config import Config
 from wsiseg.metrics import Scores, confusion
@@ -28,7 +28,7 @@ from wsiseg.train import networks as networks_module
 from wsiseg.train.data import Pools, make_pools
 from wsiseg.train.gauges import look
 from wsiseg.train.loop import Trainer
-from wsiseg.train.prepare import start_fabric
+from wsiseg.train.prepare import prepare, start_fabric
 from wsiseg.train.run import begin_run, resume_run
 from wsiseg.train.runfolder import newest_unfinished
 from wsiseg.train.split import Split
@@ -278,6 +278,17 @@ def test_accumulated_batches_count_as_one_step(pools: Pools, tmp_path: Path) -> 
     run.fit()
     assert run.state.step == 2
     assert run.state.networks.ema.updates == 2
+
+
+def test_what_was_chosen_in_the_users_place_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for source in ("find_packaged", "try_to_load_from_cache"):
+        monkeypatch.setattr(f"wsiseg.model.segmentor.{source}", lambda *_: None)
+    write_tiles(tmp_path, "only")
+    told = prepare(make_config(segmentor={}), tmp_path, "cpu", None).notices
+    assert any("the small encoder tu-tf_efficientnet_lite0 is used" in notice for notice in told)
+    assert any("random weights" in notice and "weights=imagenet downloads" in notice for notice in told)
+    asked = prepare(make_config(segmentor=TINY), tmp_path, "cpu", None).notices
+    assert not any("encoder" in notice or "weights" in notice.split(",")[0] for notice in asked)
 
 
 def test_without_validation_the_last_average_is_kept(tmp_path: Path) -> None:

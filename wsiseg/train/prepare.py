@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 
 from wsiseg.config.classes import ClassConfig
 from wsiseg.config.root import Config
-from wsiseg.config.training import TrainConfig
+from wsiseg.config.training import SegmentorConfig, TrainConfig
 from wsiseg.errors import ConfigError, TrainingDataError
 from wsiseg.model.discriminator import PATCH_LAYERS
 from wsiseg.model.machine import computes_bf16
@@ -52,16 +52,13 @@ def prepare(config: Config, tiles: Path, device: Device, patients: Path | None) 
     stores = open_stores(tiles)
     check_alike(stores)
     on_gpu = _on_gpu(device)
-    chosen_here = config.train.segmentor.encoder == "auto" and not on_gpu
+    asked = config.train.segmentor
     config = resolve(config, stores, on_gpu=on_gpu)
     train = config.train
     groups = None if patients is None else read_patients(patients)
     split = split_stores(stores, train.split, train.seed, groups)
     pools = make_pools(stores, split, train)
-    notices = _notices(pools, train)
-    if chosen_here:
-        encoder = train.segmentor.encoder
-        notices.append(f"no GPU: the small encoder {encoder} is used (train.segmentor.encoder)")
+    notices = [*_notices(pools, train), *_network_notices(asked, train.segmentor, on_gpu=on_gpu)]
     if any(phase.unlabelled for phase in train.phases) and not len(pools.unlabelled):
         phases = without_unlabelled(train.phases)
         if not phases:
@@ -127,6 +124,19 @@ def _notices(pools: Pools, config: TrainConfig) -> list[str]:
         )
     if any(phase.unlabelled for phase in config.phases) and not len(pools.unlabelled):
         notices.append("there are no unlabelled tiles: training learns from labels alone")
+    return notices
+
+
+def _network_notices(asked: SegmentorConfig, taken: SegmentorConfig, *, on_gpu: bool) -> list[str]:
+    """What was chosen in the user's place."""
+    notices = []
+    if asked.encoder == "auto" and not on_gpu:
+        notices.append(f"no GPU: the small encoder {taken.encoder} is used (train.segmentor.encoder)")
+    if asked.weights == "auto" and taken.weights == "none":
+        notices.append(
+            f"{taken.encoder} begins with random weights, since ImageNet's are not on this machine: "
+            "--set train.segmentor.weights=imagenet downloads them"
+        )
     return notices
 
 
