@@ -47,6 +47,7 @@ class Target:
         resolution: The slide's, used by ImageScope.
         holes: What becomes of holes in ASAP.
         metadata: Texts that go into the file.
+        count: How many objects there are, for who knows; QuPath's file need not wait for their number then.
     """
 
     slide_id: str
@@ -54,6 +55,7 @@ class Target:
     resolution: Resolution | None = None
     holes: Holes = "split"
     metadata: Mapping[str, str] = field(default_factory=dict)
+    count: int | None = None
 
 
 def require_suffix(path: Path, target_format: TargetFormat) -> None:
@@ -103,6 +105,7 @@ def write_annotations(
             slide_id=target.slide_id,
             origin_l0=target.origin_l0,
             metadata=metadata,
+            count=target.count,
         )
     if target_format == "asap":
         return write_asap(path, annotations, schema, holes=target.holes, metadata=metadata)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsiseg.annotation import write_asap, write_dsa, write_imagescope, write_qupath
+from wsiseg.annotation.convert import Target, write_annotations
 from wsiseg.annotation.qupath_writer import zip_if_large
 from wsiseg.classes import ClassSchema
 from wsiseg.files import as_output_error, write_json
@@ -98,50 +98,28 @@ def write_all(folder: Path, finished: Finished, settings: Settings, progress: Pr
 
 def _write_data(folder: Path, finished: Finished, settings: Settings, progress: Progress) -> list[str]:
     """All but picture and record; gives the names of all but the record."""
-    stem, formats = finished.slide.stem, [name for name in SUFFIXES if name in settings.formats]
+    slide, table = finished.slide, finished.table
+    stem, formats = slide.stem, [name for name in SUFFIXES if name in settings.formats]
+    target = Target(
+        slide_id=slide.fingerprint,
+        origin_l0=slide.origin_qupath,
+        resolution=slide.resolution,
+        metadata=finished.metadata,
+        count=len(table),
+    )
     progress.start("writing files", len(formats) + 1)
     written = []
     for name in formats:
         path = folder / f"{stem}{SUFFIXES[name]}"
         if name == "ome-zarr":
-            mpp = _mask_mpp(finished.slide, finished.frame)
-            write_label_zarr(path, finished.label, finished.table.schema, mpp=mpp, name=finished.slide.name)
+            mpp = _mask_mpp(slide, finished.frame)
+            write_label_zarr(path, finished.label, table.schema, mpp=mpp, name=slide.name)
         else:
-            path = _write_annotations(path, name, finished)
+            write_annotations(path, table.annotations(), table.schema, name, target)
+            path = zip_if_large(path, ZIP_ABOVE) if name == "qupath" else path
         written.append(path.name)
         progress.advance()
-    finished.table.write_csv(folder / f"{stem}{TABLE_SUFFIX}")
+    table.write_csv(folder / f"{stem}{TABLE_SUFFIX}")
     progress.advance()
     written += [f"{stem}{kept_suffix(name)}" for name in settings.keep]
     return written + [f"{stem}{suffix}" for suffix in FIXED_SUFFIXES]
-
-
-def _write_annotations(path: Path, name: str, finished: Finished) -> Path:
-    """Write outlines; gives the path of the file, which may be a zipped one."""
-    slide, table, metadata = finished.slide, finished.table, finished.metadata
-    schema, objects = table.schema, table.annotations()
-    if name == "qupath":
-        write_qupath(
-            path,
-            objects,
-            schema,
-            slide_id=slide.fingerprint,
-            origin_l0=slide.origin_qupath,
-            metadata=metadata,
-            count=len(table),
-        )
-        return zip_if_large(path, ZIP_ABOVE)
-    if name == "asap":
-        write_asap(path, objects, schema, metadata=metadata)
-    elif name == "imagescope":
-        write_imagescope(path, objects, schema, resolution=slide.resolution, metadata=metadata)
-    else:
-        write_dsa(
-            path,
-            objects,
-            schema,
-            slide_id=slide.fingerprint,
-            origin_l0=slide.origin_qupath,
-            metadata=metadata,
-        )
-    return path
