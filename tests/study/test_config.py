@@ -44,7 +44,7 @@ def test_only_arms_about_the_network_take_another_one(path: Path) -> None:
     study = load_study(path)
     encoders = {arm: arm_config(study, arm).train.segmentor.encoder for arm in study.arms}
     usual = encoders[study.baseline]
-    assert {arm for arm, encoder in encoders.items() if encoder != usual} <= {"L+", "I+"}
+    assert {arm for arm, encoder in encoders.items() if encoder != usual} <= {"L+", "I+", "W+"}
 
 
 def test_overrides_lie_over_the_base_and_arms_over_the_overrides() -> None:

@@ -91,7 +91,12 @@ def test_a_tile_changes_the_same_whatever_is_beside_it() -> None:
 def test_the_teacher_sees_no_change_of_colour() -> None:
     image, _ = coded()
     views = augment(image, None, AugmentConfig(), generators(3))
-    still = augment(image, None, STILL.model_copy(update={"dihedral": True, "scale": 0.2}), generators(3))
+    still = augment(
+        image,
+        None,
+        STILL.model_copy(update={"dihedral": True, "scale": AugmentConfig().scale}),
+        generators(3),
+    )
     torch.testing.assert_close(views.weak_NCHW, still.weak_NCHW)
     assert not torch.allclose(views.strong_NCHW, views.weak_NCHW, atol=1e-3)
 

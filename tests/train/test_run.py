@@ -307,7 +307,7 @@ def test_without_validation_the_last_average_is_kept(tmp_path: Path) -> None:
     assert load_trained(final).fingerprint == load_trained(last).fingerprint
 
 
-@pytest.mark.parametrize(("steps", "told"), [(1, True), (60, False)])
+@pytest.mark.parametrize(("steps", "told"), [(3, True), (60, False)])
 def test_a_class_that_is_not_found_is_named(tmp_path: Path, steps: int, told: bool) -> None:
     for name, seed in (("a", 0), ("b", 1)):
         write_tiles(tmp_path / "tiles", name, count=6, seed=seed)

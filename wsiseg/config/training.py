@@ -168,18 +168,22 @@ class SplitConfig(Section):
 
 
 class AugmentConfig(Section):
-    """Random changes of a training tile; amounts are half-widths around no change."""
+    """Random changes of a training tile; amounts are half-widths around no change.
+
+    As wide as laboratories and scanners differ: with a handful of slides to learn from, that is what they
+    do not show. How much wide changes of colour are worth: Tellez et al., Medical Image Analysis 58 (2019).
+    """
 
     dihedral: bool = Field(True, description="Flips and quarter turns")
-    scale: float = Field(0.2, ge=0, lt=1, description="Zoom in or out by up to this share")
+    scale: float = Field(0.3, ge=0, lt=1, description="Zoom in or out by up to this share")
     stain: Literal["he", "pas"] | tuple[tuple[float, float, float], ...] = Field(
         "pas", description="Stain matrix of the HED jitter: he, pas or three rows of optical densities"
     )
-    hed: float = Field(0.05, ge=0, description="Jitter of each stain's amount")
-    brightness: float = Field(0.1, ge=0, lt=1, description="Jitter of brightness")
-    contrast: float = Field(0.1, ge=0, lt=1, description="Jitter of contrast")
-    hue_degrees: float = Field(5.0, ge=0, le=180, description="Turn of the colour circle")
-    saturation: float = Field(0.1, ge=0, lt=1, description="Jitter of saturation")
+    hed: float = Field(0.2, ge=0, description="Jitter of each stain's amount")
+    brightness: float = Field(0.2, ge=0, lt=1, description="Jitter of brightness")
+    contrast: float = Field(0.3, ge=0, lt=1, description="Jitter of contrast")
+    hue_degrees: float = Field(15.0, ge=0, le=180, description="Turn of the colour circle")
+    saturation: float = Field(0.3, ge=0, lt=1, description="Jitter of saturation")
     blur_px: float = Field(1.0, ge=0, description="Largest standard deviation of a Gaussian blur")
     blur_share: float = Field(0.2, ge=0, le=1, description="Share of tiles that are blurred")
     noise: float = Field(0.02, ge=0, description="Largest standard deviation of noise, of 0-1")
