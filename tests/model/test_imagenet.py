@@ -2,13 +2,16 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import segmentation_models_pytorch as smp
 import timm
 import torch
 from PIL import Image
 from skimage import data
+from torch import nn
 
 from wsiseg.config.training import SegmentorConfig
 from wsiseg.errors import CheckpointFormatError
@@ -40,10 +43,19 @@ def test_the_network_knows_a_cat(packaged: Path) -> None:
 
 
 def test_the_segmentor_begins_with_them(packaged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    stem = build_segmentor(LITE, classes=2).get_submodule("encoder").state_dict()["model.conv_stem.weight"]
+    asked: list[str | None] = []
+    build = smp.create_model
+
+    def watched(*args: Any, encoder_weights: str | None, **rest: Any) -> nn.Module:
+        asked.append(encoder_weights)
+        return build(*args, encoder_weights=encoder_weights, **rest)
+
+    monkeypatch.setattr("wsiseg.model.segmentor.smp.create_model", watched)
+    own = build_segmentor(LITE, classes=2).get_submodule("encoder").state_dict()
     given = torch.load(packaged, weights_only=True)
-    assert torch.equal(stem, given["_conv_stem.weight"])
+    assert asked == [None], "nothing is downloaded"
+    assert torch.equal(own["model.conv_stem.weight"], given["_conv_stem.weight"])
+    assert torch.equal(own["model.blocks.6.0.conv_pwl.weight"], given["_blocks.15._project_conv.weight"])
 
 
 def test_other_encoders_have_none() -> None:

@@ -95,7 +95,9 @@ def test_encoder_weights_from_a_file(tmp_path: Path, suffix: str) -> None:
         assert torch.equal(tensor, state[f"encoder.{name}"])
 
 
-@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "resnet10t", "convnext_atto"])
+@pytest.mark.parametrize(
+    "name", ["mobilenetv3_small_050", "resnet10t", "convnext_atto", "efficientformer_l1"]
+)
 def test_encoder_weights_as_timm_publishes_them(tmp_path: Path, name: str) -> None:
     """A file fetched elsewhere: a whole classifier, names without smp's and timm's wrappers, no counters."""
     donor = timm.create_model(name).eval()
@@ -104,7 +106,7 @@ def test_encoder_weights_as_timm_publishes_them(tmp_path: Path, name: str) -> No
     save_file(state, path)
     config = SegmentorConfig(architecture="unet", encoder=f"tu-{name}", weights=str(path))
     encoder = build_segmentor(config, classes=2).get_submodule("encoder").eval()
-    images = torch.rand(1, 3, 64, 64)
+    images = torch.rand(1, 3, 224, 224)
     with torch.inference_mode():
         last = encoder(images)[-1]
         assert torch.equal(last, donor.forward_intermediates(images, intermediates_only=True)[-1])
@@ -115,12 +117,26 @@ def test_images_are_standardised_as_the_encoder_was_pretrained() -> None:
     assert xception.input_statistics == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     assert resolve_segmentor(SegmentorConfig(encoder="resnet18"), on_gpu=False).mean == IMAGENET_MEAN
     own = SegmentorConfig(encoder="tu-xception65", mean=(0.7, 0.6, 0.7))
-    assert resolve_segmentor(own, on_gpu=False).mean == (0.7, 0.6, 0.7)
+    assert resolve_segmentor(own, on_gpu=False).input_statistics == ((0.7, 0.6, 0.7), (0.5, 0.5, 0.5))
+    with pytest.raises(ConfigError, match=r"train.segmentor.encoder: found 'tu-xception65.foo'.*foo"):
+        resolve_segmentor(SegmentorConfig(encoder="tu-xception65.foo"), on_gpu=False)
 
 
-def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path) -> None:
+def test_weights_are_found_beside_other_things(tmp_path: Path) -> None:
+    state = build_segmentor(TINY, classes=2).get_submodule("encoder").state_dict()
+    path = tmp_path / "training.pth"
+    torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in state.items()}}, path)
+    network = build_segmentor(TINY.model_copy(update={"weights": str(path)}), classes=2)
+    for name, tensor in network.get_submodule("encoder").state_dict().items():
+        assert torch.equal(tensor, state[name])
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, empty: bool) -> None:
     path = tmp_path / "list.pth"
     torch.save([1, 2], path)
+    if empty:
+        path.write_bytes(b"")
     with pytest.raises(CheckpointFormatError, match="does not hold weights"):
         build_segmentor(TINY.model_copy(update={"weights": str(path)}), classes=2)
 

@@ -44,7 +44,9 @@ def test_only_arms_about_the_network_take_another_one(path: Path) -> None:
     study = load_study(path)
     encoders = {arm: arm_config(study, arm).train.segmentor.encoder for arm in study.arms}
     usual = encoders[study.baseline]
-    assert {arm for arm, encoder in encoders.items() if encoder != usual} <= {"L+", "I+", "W+"}
+    others = {arm: encoder for arm, encoder in encoders.items() if encoder != usual}
+    assert others.keys() <= {"L+", "I+", "W+"}
+    assert set(others.values()) <= {"tu-tf_efficientnet_lite0"}
 
 
 def test_overrides_lie_over_the_base_and_arms_over_the_overrides() -> None:

@@ -47,7 +47,7 @@ class Target:
         resolution: The slide's, used by ImageScope.
         holes: What becomes of holes in ASAP.
         metadata: Texts that go into the file.
-        count: How many objects there are, for who knows; QuPath's file need not wait for their number then.
+        count: Number of objects where it is known; spares QuPath's writer from holding some to count them.
     """
 
     slide_id: str

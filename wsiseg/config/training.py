@@ -44,13 +44,14 @@ class SegmentorConfig(Section):
     atrous_rates: tuple[int, int, int] = Field((6, 12, 18), description="ASPP; the 1x1 branch is built in")
     output_stride: Literal[8, 16] = Field(16, description="Stride of the encoder's last stage")
     mean: RGB | Literal["auto"] = Field(
-        "auto", description="Of an input in 0-1; auto: what the encoder's pretrained weights expect"
+        "auto",
+        description="Of an input in 0-1; auto: what timm's weights of the encoder expect, or ImageNet's",
     )
     std: RGB | Literal["auto"] = Field("auto", description="Of an input in 0-1; auto: as mean")
 
     @property
     def input_statistics(self) -> tuple[RGB, RGB]:
-        """Mean and standard deviation, ``auto`` taken as ImageNet's: what most encoders were trained with."""
+        """Mean and standard deviation; an ``auto`` that nobody has resolved counts as ImageNet's."""
         mean = IMAGENET_MEAN if self.mean == "auto" else self.mean
         return mean, IMAGENET_STD if self.std == "auto" else self.std
 

@@ -4,7 +4,6 @@ The only module that imports segmentation_models_pytorch.
 """
 
 import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +14,18 @@ os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
 import segmentation_models_pytorch as smp
 import timm
 from huggingface_hub import try_to_load_from_cache
-from safetensors import SafetensorError
 from torch import nn
 
 from wsiseg.config.training import IMAGENET_MEAN, IMAGENET_STD, RGB, SegmentorConfig
-from wsiseg.errors import CheckpointFormatError, ConfigError
+from wsiseg.errors import ConfigError
 from wsiseg.model.imagenet import find_packaged, load_packaged
+from wsiseg.model.weights import load_weights
 
 SMALL_ENCODER = "tu-tf_efficientnet_lite0"
 """Default on a CPU: made for one, and its ImageNet weights come with the program."""
 
 LARGE_ENCODER = "tu-xception65"
 """Default on a GPU: timm's aligned Xception, the backbone of DeepLab."""
-
-_NO_WEIGHTS = (SafetensorError, pickle.UnpicklingError, RuntimeError, OSError, ValueError, AttributeError)
-"""What a file raises that holds something else than named tensors, or nothing whole."""
 
 TILE_MULTIPLE = 16
 """Tile sides are multiples of the encoder's output stride."""
@@ -63,8 +59,9 @@ def build_segmentor(config: SegmentorConfig, classes: int, *, pretrained: bool =
         pretrained: Whether to fetch the configured encoder weights; False when a checkpoint follows.
 
     Raises:
-        ConfigError: Unknown architecture or encoder, one that does not fit the other, or ImageNet weights
-            that cannot be fetched.
+        ConfigError: Unknown architecture or encoder, one that does not fit the other, ImageNet weights that
+            cannot be fetched, or no such file of weights.
+        CheckpointFormatError: The file of weights is damaged, or of another encoder.
     """
     weights = config.weights if pretrained else "none"
     arguments: dict[str, Any] = {"encoder_name": config.encoder, "classes": classes, "in_channels": 3}
@@ -82,7 +79,7 @@ def build_segmentor(config: SegmentorConfig, classes: int, *, pretrained: bool =
     if packaged is not None:
         load_packaged(model.get_submodule("encoder"), packaged)
     if weights not in {"none", "imagenet", "auto"}:
-        _load_encoder(model, Path(weights))
+        load_weights(model.get_submodule("encoder"), Path(weights))
     return model
 
 
@@ -95,15 +92,12 @@ def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Para
 
 
 def _statistics(encoder: str) -> tuple[RGB, RGB]:
-    """Mean and standard deviation of the images that timm's weights of an encoder were trained on."""
-    name = encoder.removeprefix("tu-")
-    settings = timm.models.get_pretrained_cfg(name) if name != encoder and timm.is_model(name) else None
-    return (IMAGENET_MEAN, IMAGENET_STD) if settings is None else (_rgb(settings.mean), _rgb(settings.std))
+    """Mean and standard deviation of the images that an encoder's weights were trained on.
 
-
-def _rgb(values: tuple[float, ...]) -> RGB:
-    red, green, blue = values
-    return red, green, blue
+    timm says so for each of its own; of smp's own nearly all are as ImageNet's.
+    """
+    settings = _timm_settings(encoder)
+    return (IMAGENET_MEAN, IMAGENET_STD) if settings is None else (tuple(settings.mean), tuple(settings.std))
 
 
 def _check_names(config: SegmentorConfig) -> None:
@@ -137,54 +131,23 @@ def _build_error(config: SegmentorConfig, weights: str, err: Exception) -> Confi
     )
 
 
-def _load_encoder(model: nn.Module, path: Path) -> None:
-    """Load encoder weights from a local file, which may hold the encoder alone or a whole segmentor."""
-    if not path.is_file():
-        raise ConfigError(
-            "train.segmentor.weights", found=repr(str(path)), expected="none, imagenet, auto or a file"
-        )
-    try:
-        state = timm.models.load_state_dict(str(path))
-    except _NO_WEIGHTS as err:
-        reason = " ".join(str(err).split())[:200]
-        raise CheckpointFormatError(f"{path} does not hold weights", found=reason) from err
-    encoder = model.get_submodule("encoder")
-    given = {_plain_name(name): tensor for name, tensor in state.items()}
-    # Files of weights leave out BatchNorm's counters, which nothing reads.
-    wanted = {name: t for name, t in encoder.state_dict().items() if not name.endswith("num_batches_tracked")}
-    fitting = {
-        name: given[_plain_name(name)]
-        for name, tensor in wanted.items()
-        if getattr(given.get(_plain_name(name)), "shape", None) == tensor.shape
-    }
-    if len(fitting) < 0.9 * len(wanted):
-        raise CheckpointFormatError(
-            f"{path} does not fit the encoder",
-            found=f"{len(fitting)} of its {len(wanted)} tensors",
-            expected="at least nine in ten",
-        )
-    encoder.load_state_dict(fitting, strict=False)
-
-
-def _plain_name(name: str) -> str:
-    """Name of a tensor, whatever wraps the encoder.
-
-    A segmentor holds it as ``encoder``, smp holds timm's networks as ``model`` in it, and timm joins the
-    names of the first stages by underscores where it takes a network's features alone.
-    """
-    return name.removeprefix("encoder.").removeprefix("model.").replace(".", "_")
-
-
 def _is_cached(encoder: str) -> bool:
-    settings = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {}).get("imagenet", {})
-    repo = settings.get("repo_id")
-    if repo is None and encoder.startswith("tu-"):
-        repo = _timm_repo(encoder.removeprefix("tu-"))
+    published = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {}).get("imagenet", {})
+    settings = _timm_settings(encoder)
+    repo = published.get("repo_id") or getattr(settings, "hf_hub_id", None)
     return isinstance(repo, str) and isinstance(try_to_load_from_cache(repo, "model.safetensors"), str)
 
 
-def _timm_repo(name: str) -> str | None:
-    configuration = (
-        timm.models.get_pretrained_cfg(name, allow_unregistered=False) if timm.is_model(name) else None
-    )
-    return None if configuration is None else configuration.hf_hub_id
+def _timm_settings(encoder: str) -> Any:
+    """What timm knows about an encoder's weights; None for one of smp's own, and where there are none.
+
+    Raises:
+        ConfigError: timm has the network, and no weights of this tag.
+    """
+    name = encoder.removeprefix("tu-")
+    if name == encoder or not timm.is_model(name):
+        return None
+    try:
+        return timm.models.get_pretrained_cfg(name)
+    except RuntimeError as err:
+        raise ConfigError("train.segmentor.encoder", found=repr(encoder), expected=str(err)) from err

@@ -134,8 +134,8 @@ def _network_notices(asked: SegmentorConfig, taken: SegmentorConfig, *, on_gpu: 
         notices.append(f"no GPU: the small encoder {taken.encoder} is used (train.segmentor.encoder)")
     if asked.weights == "auto" and taken.weights == "none":
         notices.append(
-            f"{taken.encoder} begins with random weights, since ImageNet's are not on this machine: "
-            "--set train.segmentor.weights=imagenet downloads them"
+            f"{taken.encoder} begins with random weights: ImageNet's are not on this machine "
+            "(--set train.segmentor.weights=imagenet downloads them where they are published)"
         )
     return notices
 
