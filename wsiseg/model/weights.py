@@ -17,6 +17,11 @@ _AVERAGED_FIRST = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Under which names training programs keep weights beside other things; averaged ones are the better."""
 
 
+def without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All but the counters of BatchNorm, which nothing reads and published files leave out."""
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
+
+
 def load_weights(encoder: nn.Module, path: Path) -> None:
     """Load a file into an encoder; it may hold a whole segmentor or classifier around it.
 
@@ -25,8 +30,7 @@ def load_weights(encoder: nn.Module, path: Path) -> None:
         CheckpointFormatError: It holds no weights, or those of another network.
     """
     given = {_plain_name(name): tensor for name, tensor in _read(path).items()}
-    # Published files leave out BatchNorm's counters, which nothing reads.
-    places = {name: t for name, t in encoder.state_dict().items() if not name.endswith("num_batches_tracked")}
+    places = without_counters(encoder.state_dict())
     found = {name: given[plain] for name in places if (plain := _plain_name(name)) in given}
     fitting = {name: tensor for name, tensor in found.items() if tensor.shape == places[name].shape}
     if len(fitting) < 0.9 * len(places):
