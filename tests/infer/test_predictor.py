@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from forking import FORKING, fork
 from torch import nn
 
 from wsiseg.config import PredictConfig
@@ -166,11 +167,19 @@ def test_confidence_is_turned_back_as_well(model, images):
     assert np.abs(found - flipped[..., ::-1]).max() < 1e-6
 
 
+@FORKING
 @pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
 def test_a_compiled_network_gives_the_same_probabilities(model, images):
+    """In a process of its own: one that has compiled and then learnt cannot fork children that learn."""
     expected = TorchPredictor(model, CPU, precision="fp32")(images)
-    compiled = build_predictor(model, CPU, PredictConfig(precision="fp32", compile=True))
-    assert np.abs(compiled(images) - expected).max() < 1e-5
+
+    def compare():
+        compiled = build_predictor(model, CPU, PredictConfig(precision="fp32", compile=True))
+        assert np.abs(compiled(images) - expected).max() < 1e-5
+
+    process = fork(compare)
+    process.join()
+    assert process.exitcode == 0
 
 
 def test_a_compiled_network_sees_batches_of_one_size(model, images, monkeypatch):

@@ -2,17 +2,15 @@
 
 import functools
 import json
-import multiprocessing
 import os
 import socket
 import time
-from collections.abc import Callable
-from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from forking import FORKING, fork
 from interruptions import Interrupt, InterruptAt
 from lightning_fabric import Fabric
 from safetensors.torch import load_file
@@ -47,21 +45,6 @@ def weights(folder: Path, kind: str) -> dict[str, bytes]:
 
 
 # Python warns of forking beside threads; the children here use one thread of their own and no lock.
-FORKING = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-
-
-def fork(target: Callable[[], object]) -> ForkProcess:
-    """A child process that runs ``target`` with everything imported already."""
-
-    def run() -> None:
-        torch.set_num_threads(1)
-        target()
-
-    process = multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    return process
-
-
 def test_a_resumed_run_is_the_same_run_bit_for_bit(pools: Pools, tmp_path: Path) -> None:
     """Both phases, both optimisers, average, guards: the interruption leaves no trace."""
     one = {"name": "one", "share": 0.7}
