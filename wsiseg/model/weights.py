@@ -29,7 +29,7 @@ def load_weights(encoder: nn.Module, path: Path) -> None:
         ConfigError: There is no such file.
         CheckpointFormatError: It holds no weights, or those of another network.
     """
-    given = {_plain_name(name): tensor for name, tensor in _read(path).items()}
+    given = {_plain_name(name): tensor for name, tensor in read_tensors(path).items()}
     places = without_counters(encoder.state_dict())
     found = {name: given[plain] for name in places if (plain := _plain_name(name)) in given}
     fitting = {name: tensor for name, tensor in found.items() if tensor.shape == places[name].shape}
@@ -42,7 +42,13 @@ def load_weights(encoder: nn.Module, path: Path) -> None:
     encoder.load_state_dict(fitting, strict=False)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The named tensors of a file; nothing in it is ever executed.
+
+    Raises:
+        ConfigError: There is no such file.
+        CheckpointFormatError: It is damaged, or holds something else.
+    """
     if not path.is_file():
         raise ConfigError(
             "train.segmentor.weights", found=repr(str(path)), expected="none, imagenet, auto or a file"
