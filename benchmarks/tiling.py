@@ -42,6 +42,7 @@ from wsiseg.progress import NullProgress
 from wsiseg.raster import ShapePainter
 from wsiseg.synthetic import SlideSpec, make_slide
 from wsiseg.tilestore import TileStore
+from wsiseg.tilestore.shard import encode_image
 from wsiseg.tiling import TileJob, TileOptions, tile_slide
 
 NUMCODECS = {
@@ -213,6 +214,7 @@ def codecs(store: Path, repeat: int, count: int = 64) -> None:
     encoders: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], Callable[[bytes], object]]] = {
         **{name: (codec.encode, codec.decode) for name, codec in NUMCODECS.items()},
         "png 1": (lambda image: imagecodecs.png_encode(image, level=1), imagecodecs.png_decode),
+        "wsiseg": (lambda image: b"".join(encode_image(image)), NUMCODECS["blosc lz4 1"].decode),
         "jpeg 85 (lossy)": (lambda image: imagecodecs.jpeg_encode(image, level=85), imagecodecs.jpeg_decode),
     }
     megapixels = len(images) * images.shape[1] * images.shape[2] / 1e6

@@ -66,7 +66,7 @@ def test_missing_chunks_read_as_the_fill_value(tmp_path, tiles, encode):
 
 def test_a_shard_of_nothing_is_no_file(tmp_path):
     target = tmp_path / "c/0"
-    write_shard(target, [b"old"], 2)
+    write_shard(target, [(b"old",)], 2)
     write_shard(target, [None, None], 2)
     assert not target.exists()
 
@@ -82,3 +82,28 @@ def test_what_was_never_finished_is_no_shard(tmp_path, tiles):
 
 def test_large_tiles_make_no_large_shards():
     assert [tiles_in_shard(side) for side in (32, 256, 512, 1024, 8192)] == [64, 64, 64, 16, 1]
+
+
+@pytest.mark.parametrize(("values", "shrinks"), [(256, False), (4, True)])
+def test_images_that_do_not_shrink_are_stored_as_they_are(tmp_path, values, shrinks):
+    image = np.random.default_rng(0).integers(0, values, (1, 256, 256, 3), dtype=np.uint8)
+    array = zarr.create_array(
+        tmp_path,
+        shape=image.shape,
+        chunks=image.shape,
+        shards=image.shape,
+        dtype="uint8",
+        **CODECS[encode_image],
+    )
+    chunk = encode_image(image[0])
+    write_shard(tmp_path / "c/0/0/0/0", [chunk], 1)
+    np.testing.assert_array_equal(array[...], image)
+    size = sum(memoryview(part).nbytes for part in chunk)
+    assert size < image.nbytes if shrinks else size == image.nbytes + 16
+
+
+def test_a_smooth_edge_does_not_hide_the_noise_within():
+    """Half glass, half tissue: glass shrinks to nothing, so the whole is worth compressing."""
+    image = np.full((256, 256, 3), 240, dtype=np.uint8)
+    image[:128] = np.random.default_rng(0).integers(0, 256, (128, 256, 3), dtype=np.uint8)
+    assert sum(map(len, encode_image(image))) < 0.6 * image.nbytes

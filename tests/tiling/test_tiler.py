@@ -346,7 +346,7 @@ class TestFailures:
             room[0] -= 1
             if room[0] < 0:
                 raise OSError(28, os.strerror(28))
-            write(file, data)
+            return write(file, data)
 
         fresh = tree(tile(slide, tmp_path / "fresh").store)
         monkeypatch.setattr(shard, "_write_all", filling)

@@ -31,7 +31,7 @@ from wsiseg.classes import IGNORE_INDEX
 from wsiseg.files import PARTIAL_SUFFIX, as_output_error, discard_torn
 from wsiseg.tilestore.jpeg import JpegCodec
 from wsiseg.tilestore.layout import ATTRIBUTES, LZ4_LEVEL, ZSTD_LEVEL, StoreHeader, tiles_in_shard
-from wsiseg.tilestore.shard import ShardWriter, encode_constant_label, encode_image, encode_label
+from wsiseg.tilestore.shard import Chunk, ShardWriter, encode_constant_label, encode_image, encode_label
 
 # What ``wsiseg.tilestore.shard`` writes, said in zarr's words.
 _IMAGES = BloscCodec(cname="lz4", clevel=LZ4_LEVEL, shuffle="noshuffle", typesize=1)
@@ -50,8 +50,8 @@ class EncodedTile:
     """
 
     readable: bool
-    image: bytes | None
-    label: bytes | None
+    image: Chunk | None
+    label: Chunk | None
     class_pixels: tuple[int, ...]
 
 
@@ -84,7 +84,7 @@ def encode_tile(
     )
 
 
-def _encode_label(label: NDArray[np.uint8], counts: tuple[int, ...]) -> bytes | None:
+def _encode_label(label: NDArray[np.uint8], counts: tuple[int, ...]) -> Chunk | None:
     if label.size in counts:
         return encode_constant_label(label.shape, counts.index(label.size))
     return encode_label(label) if any(counts) else None
