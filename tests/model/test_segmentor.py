@@ -44,11 +44,15 @@ def test_auto_resolves_by_device_and_downloads_nothing(monkeypatch: pytest.Monke
     on_cpu = resolve_segmentor(SegmentorConfig(), on_gpu=False)
     on_gpu = resolve_segmentor(SegmentorConfig(), on_gpu=True)
     assert (on_cpu.encoder, on_cpu.weights) == ("tu-tf_efficientnet_lite0", "imagenet")
-    assert (on_gpu.encoder, on_gpu.weights) == ("tu-xception65", "none")
+    assert on_gpu == on_cpu
+    told = resolve_segmentor(SegmentorConfig(weights="none"), on_gpu=True)
+    assert (told.encoder, told.weights) == ("tu-xception65", "none")
 
 
 def test_auto_takes_cached_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wsiseg.model.segmentor.try_to_load_from_cache", lambda *_: "/somewhere/file")
+    on_gpu = resolve_segmentor(SegmentorConfig(), on_gpu=True)
+    assert (on_gpu.encoder, on_gpu.weights) == ("tu-xception65", "imagenet")
     assert resolve_segmentor(SegmentorConfig(encoder="resnet18"), on_gpu=False).weights == "imagenet"
 
 

@@ -272,6 +272,11 @@ def test_what_was_chosen_in_the_users_place_is_said(tmp_path: Path, monkeypatch:
     assert any("random weights" in notice and "weights=imagenet downloads" in notice for notice in told)
     asked = prepare(make_config(segmentor=TINY), tmp_path, "cpu", None).notices
     assert not any("random weights" in notice or "small encoder" in notice for notice in asked)
+    fabric = start_fabric(make_config().train, on_gpu=False)
+    monkeypatch.setattr("wsiseg.train.prepare._on_gpu", lambda _: True)
+    monkeypatch.setattr("wsiseg.train.prepare.start_fabric", lambda *_, **__: fabric)
+    told = prepare(make_config(segmentor={}, precision="32-true"), tmp_path, "cuda", None).notices
+    assert any("no ImageNet weights of tu-xception65 on this machine" in notice for notice in told)
 
 
 def test_without_validation_the_last_average_is_kept(tmp_path: Path) -> None:

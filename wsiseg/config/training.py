@@ -34,7 +34,9 @@ class SegmentorConfig(Section):
 
     architecture: str = Field("deeplabv3plus", description="Any segmentation-models-pytorch architecture")
     encoder: str = Field(
-        "auto", description="auto: tu-tf_efficientnet_lite0 on a CPU, tu-xception65 on a GPU"
+        "auto",
+        description="auto: tu-xception65 on a GPU if its weights need no download, "
+        "else tu-tf_efficientnet_lite0",
     )
     weights: str = Field(
         "auto",

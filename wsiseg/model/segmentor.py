@@ -22,23 +22,28 @@ from wsiseg.model.imagenet import find_packaged, load_packaged
 from wsiseg.model.weights import load_weights
 
 SMALL_ENCODER = "tu-tf_efficientnet_lite0"
-"""Default on a CPU: made for one, and its ImageNet weights come with the program."""
+"""Default on a CPU: made for one. Its ImageNet weights come with the program."""
 
 LARGE_ENCODER = "tu-xception65"
-"""Default on a GPU: timm's aligned Xception, the backbone of DeepLab."""
+"""Default on a GPU that has its ImageNet weights: timm's aligned Xception, the backbone of DeepLab."""
 
 TILE_MULTIPLE = 16
 """Tile sides are multiples of the encoder's output stride."""
 
 
 def resolve_segmentor(config: SegmentorConfig, *, on_gpu: bool) -> SegmentorConfig:
-    """Replace every ``auto`` by what it stands for here, so that a checkpoint says what was built."""
+    """Replace every ``auto`` by what it stands for here, so that a checkpoint says what was built.
+
+    A small encoder that has learnt from ImageNet is better than a large one that has not, so ``auto`` takes
+    the large one only where its weights are, or where the user has said what it begins with.
+    """
     encoder = config.encoder
     if encoder == "auto":
-        encoder = LARGE_ENCODER if on_gpu else SMALL_ENCODER
+        large = on_gpu and (config.weights != "auto" or _is_at_hand(LARGE_ENCODER))
+        encoder = LARGE_ENCODER if large else SMALL_ENCODER
     weights = config.weights
     if weights == "auto":
-        weights = "imagenet" if find_packaged(encoder) or _is_cached(encoder) else "none"
+        weights = "imagenet" if _is_at_hand(encoder) else "none"
     mean, std = _statistics(encoder)
     return config.model_copy(
         update={
@@ -131,7 +136,10 @@ def _build_error(config: SegmentorConfig, weights: str, err: Exception) -> Confi
     )
 
 
-def _is_cached(encoder: str) -> bool:
+def _is_at_hand(encoder: str) -> bool:
+    """Whether an encoder's ImageNet weights can be had without a download."""
+    if find_packaged(encoder):
+        return True
     published = smp.encoders.encoders.get(encoder, {}).get("pretrained_settings", {}).get("imagenet", {})
     settings = _timm_settings(encoder)
     repo = published.get("repo_id") or getattr(settings, "hf_hub_id", None)

@@ -16,7 +16,7 @@ from wsiseg.config.training import SegmentorConfig, TrainConfig
 from wsiseg.errors import ConfigError, TrainingDataError
 from wsiseg.model.discriminator import PATCH_LAYERS
 from wsiseg.model.machine import computes_bf16
-from wsiseg.model.segmentor import TILE_MULTIPLE, resolve_segmentor
+from wsiseg.model.segmentor import LARGE_ENCODER, TILE_MULTIPLE, resolve_segmentor
 from wsiseg.train.data import Pools, check_alike, make_pools, open_stores
 from wsiseg.train.schedule import resolve_steps, without_unlabelled
 from wsiseg.train.split import Store, read_patients, split_stores
@@ -130,8 +130,15 @@ def _notices(pools: Pools, config: TrainConfig) -> list[str]:
 def _network_notices(asked: SegmentorConfig, taken: SegmentorConfig, *, on_gpu: bool) -> list[str]:
     """What was chosen in the user's place."""
     notices = []
-    if asked.encoder == "auto" and not on_gpu:
-        notices.append(f"no GPU: the small encoder {taken.encoder} is used (train.segmentor.encoder)")
+    if asked.encoder == "auto" and taken.encoder != LARGE_ENCODER:
+        reason, remedy = (
+            (f"no ImageNet weights of {LARGE_ENCODER} on this machine", "weights=imagenet downloads them")
+            if on_gpu
+            else ("no GPU", "encoder=NAME takes another")
+        )
+        notices.append(
+            f"{reason}: the small encoder {taken.encoder} is used (--set train.segmentor.{remedy})"
+        )
     if asked.weights == "auto" and taken.weights == "none":
         notices.append(
             f"{taken.encoder} begins with random weights: ImageNet's are not on this machine "
