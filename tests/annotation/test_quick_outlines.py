@@ -81,18 +81,22 @@ PROPERTIES = st.sampled_from(
         {"nucleus": {"coordinates": [SQUARE]}},
     ]
 )
+KEY_ORDERS = [
+    ("type", "id", "geometry", "properties"),
+    ("type", "properties", "id", "geometry"),
+    ("properties", "geometry", "type", "id"),
+]
 LINES = st.lists(
     st.one_of(
         st.builds(
-            lambda geometry, properties, key: {
-                "type": "Feature",
-                "id": key,
-                "geometry": geometry,
-                "properties": properties,
+            lambda geometry, properties, key, order: {
+                name: {"type": "Feature", "id": key, "geometry": geometry, "properties": properties}[name]
+                for name in order
             },
             GEOMETRIES,
             PROPERTIES,
             st.sampled_from(["a", "b", 3, None]),
+            st.sampled_from(KEY_ORDERS),
         ),
         st.builds(lambda geometry: {"geometry": geometry, "id": "first"}, GEOMETRIES),
         st.builds(lambda geometry: {"type": "Point", "id": "x", "geometry": geometry}, GEOMETRIES),
@@ -180,3 +184,13 @@ def test_anything_else_is_left_to_the_careful_path(bad: Any) -> None:
 
 def test_texts_of_two_digits_are_no_positions() -> None:
     assert quick_outlines([feature(["00", "90", "99", "00"])], (0, 0)) == [None]
+
+
+def test_properties_before_the_geometry_are_those_of_their_own_feature() -> None:
+    names = ["glomerulus", "podocyte", "glomerulus"]
+    values = [
+        {"properties": {"classification": {"name": name}}, "id": "x", **feature(SQUARE)} for name in names
+    ]
+    intake = Intake((0, 0))
+    read_geojson_lines([json.dumps(value, separators=(",", ":")).encode() for value in values], intake)
+    assert [annotation.class_name for annotation in intake.annotations] == names

@@ -33,8 +33,8 @@ class LineFeature:
         value: What it holds; without the coordinates where ``outline`` is there, and to be left as it is:
             lines with the same properties share them.
         outline: The valid polygon, or None where it has to be built with care.
-        tail: The text behind the coordinates: the same text means the same properties. Empty where the line
-            was parsed in one piece.
+        tail: The text behind the coordinates: the same text means the same properties. Empty where the
+            properties stand before the coordinates, or the line was parsed in one piece.
     """
 
     value: Any
@@ -71,7 +71,7 @@ def _cut(line: bytes) -> tuple[Any, bytes, bytes]:
         before, after = _before(line[:start]), _after(tail)
         # A key on both sides would have been there twice, and the later one counts.
         if before is not None and after is not None and before.keys().isdisjoint(after):
-            return before | after, line[start:stop], tail
+            return before | after, line[start:stop], tail if "properties" in after else b""
     return None, b"", b""
 
 

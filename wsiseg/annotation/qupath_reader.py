@@ -74,7 +74,8 @@ def read_geojson_lines(lines: Iterable[bytes], intake: Intake) -> None:
 
 def _take_line(line: LineFeature, intake: Intake) -> None:
     """Take a feature that was one line; most are like one before them but for outline and id."""
-    plain = line.outline is not None and line.value.keys() == _PLAIN_KEYS and line.value["type"] == "Feature"
+    known = line.outline is not None and bool(line.tail)
+    plain = known and line.value.keys() == _PLAIN_KEYS and line.value["type"] == "Feature"
     like = intake.alike.get(line.tail) if plain else None
     if like is None or line.outline is None:
         faultless = _take_all(line, intake)
