@@ -13,6 +13,7 @@ from wsiseg.classes import default_schema
 from wsiseg.errors import StoreError, StoreFormatError, StoreIncompleteError
 from wsiseg.lock import write_lock
 from wsiseg.tilestore import StoreWriter, TileStore, encode_tile
+from wsiseg.tilestore.layout import shard_file
 
 
 def test_gives_back_what_was_written(store_path, pixels):
@@ -100,6 +101,15 @@ def test_a_damaged_header_is_refused(store_path):
 def test_a_missing_column_is_refused(store_path):
     (store_path / "boxes" / "zarr.json").unlink()
     with pytest.raises(StoreFormatError, match="is damaged"):
+        TileStore.open(store_path)
+
+
+@pytest.mark.parametrize("array", ["images", "labels"])
+def test_a_copy_cut_short_is_refused(store_path, array):
+    """zarr would read white tiles, or tiles of which nothing is known."""
+    name = shard_file(array, 0)
+    (store_path / name).unlink()
+    with pytest.raises(StoreFormatError, match=f"is damaged: {name} is missing.*Make it again"):
         TileStore.open(store_path)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from wsiseg.classes import ClassSchema
 from wsiseg.geometry import GridFrame, TileGrid
@@ -100,3 +100,8 @@ class StoreHeader:
 def tiles_in_shard(tile_px: int) -> int:
     """Tiles in one shard file: 64, fewer where tiles are so large that a shard would pass 50 MB raw."""
     return max(1, min(_MOST_IN_A_SHARD, _SHARD_PIXELS // (tile_px * tile_px)))
+
+
+def shard_file(array: Literal["images", "labels"], shard: int) -> str:
+    """Where zarr looks for a shard of ``images`` or ``labels``, from the store's folder."""
+    return f"{array}/c/{shard}/0/0" + ("/0" if array == "images" else "")

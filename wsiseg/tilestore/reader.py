@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from wsiseg.classes import ClassSchema
 from wsiseg.errors import StoreError, StoreFormatError, StoreIncompleteError
 from wsiseg.geometry import GridFrame, TileGrid
-from wsiseg.tilestore.layout import ATTRIBUTES, FORMAT_VERSION, StoreHeader
+from wsiseg.tilestore.layout import ATTRIBUTES, FORMAT_VERSION, StoreHeader, shard_file, tiles_in_shard
 
 _REMAKE = "Make it again with `wsiseg tile`"
 
@@ -48,6 +48,7 @@ class TileStore:
         self.labelled: NDArray[np.bool_] = _whole(group, "labelled")[self._rows]
         self.tissue_share: NDArray[np.float32] = _whole(group, "tissue_share")[self._rows]
         self.class_pixels: NDArray[np.int64] = _whole(group, "class_pixels")[self._rows]
+        self._check_shards()
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -65,6 +66,19 @@ class TileStore:
             raise StoreFormatError(
                 f"{path} is damaged: {' '.join(str(err).split())}", remedy=_REMAKE
             ) from err
+
+    def _check_shards(self) -> None:
+        """Look for all files: zarr reads one that a copy has lost as white tiles, or tiles without labels.
+
+        Raises:
+            FileNotFoundError: A file is missing.
+        """
+        per_shard = tiles_in_shard(self.tile_px)
+        files = [shard_file("images", shard) for shard in np.unique(self._rows // per_shard)]
+        files += [shard_file("labels", shard) for shard in np.unique(self._rows[self.labelled] // per_shard)]
+        for name in files:
+            if not (self.path / name).is_file():
+                raise FileNotFoundError(f"{name} is missing")
 
     def __len__(self) -> int:
         return len(self._rows)

@@ -30,7 +30,7 @@ from zarr.codecs import BloscCodec, ZstdCodec
 from wsiseg.classes import IGNORE_INDEX
 from wsiseg.files import PARTIAL_SUFFIX, as_output_error, discard_torn
 from wsiseg.tilestore.jpeg import JpegCodec
-from wsiseg.tilestore.layout import ATTRIBUTES, LZ4_LEVEL, ZSTD_LEVEL, StoreHeader, tiles_in_shard
+from wsiseg.tilestore.layout import ATTRIBUTES, LZ4_LEVEL, ZSTD_LEVEL, StoreHeader, shard_file, tiles_in_shard
 from wsiseg.tilestore.shard import Chunk, ShardWriter, encode_constant_label, encode_image, encode_label
 
 # What ``wsiseg.tilestore.shard`` writes, said in zarr's words.
@@ -187,9 +187,9 @@ class StoreWriter:
             OutputError: The disk is full.
         """
         line = _Line(shard, [], [])
-        paths = {"label": self._store / f"labels/c/{shard}/0/0"}
+        paths = {"label": self._store / shard_file("labels", shard)}
         if not self.has_images:
-            paths["image"] = self._store / f"images/c/{shard}/0/0/0"
+            paths["image"] = self._store / shard_file("images", shard)
         with ExitStack() as files:
             writers = {
                 name: files.enter_context(ShardWriter(path, self._per_shard)) for name, path in paths.items()
