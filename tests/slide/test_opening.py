@@ -120,6 +120,24 @@ def test_pixels_that_are_no_picture_are_refused(tmp_path):
         Slide.open(path)
 
 
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"photometric": "palette", "colormap": np.zeros((3, 256), np.uint16)}, "PALETTE"),
+        ({"photometric": "miniswhite"}, "MINISWHITE"),
+        ({"photometric": "separated"}, "SEPARATED"),
+        ({"photometric": "ycbcr", "compression": "zlib"}, "YCBCR"),
+    ],
+)
+def test_samples_that_are_no_rgb_are_refused_where_openslide_refuses_them(tmp_path, options, found):
+    """tifffile gives them as they are stored: palette indices, ink, inverted grey."""
+    samples = {"PALETTE": (), "MINISWHITE": (), "SEPARATED": (4,), "YCBCR": (3,)}[found]
+    path = tmp_path / "colours.tif"
+    tifffile.imwrite(path, np.full((40, 60, *samples), 9, dtype=np.uint8), rowsperstrip=8, **options)
+    with pytest.raises(SlideOpenError, match=f"found {found} colours"):
+        Slide.open(path)
+
+
 def test_a_missing_resolution_names_the_option(tmp_path):
     path = write_slide(tmp_path / "a.svs", TEXTURE, mpp=None)
     with Slide.open(path) as slide, pytest.raises(ResolutionError, match=r"a\.svs .* --mpp-slide"):

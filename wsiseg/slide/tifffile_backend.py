@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from wsiseg.geometry import Box
 from wsiseg.slide.protocol import Level
-from wsiseg.slide.tiffslide_backend import UnsupportedError, as_rgb
+from wsiseg.slide.tiffslide_backend import UnsupportedError, as_rgb, check_colours
 
 _MAX_PIXELS = 1 << 27
 """What is decoded whole: 134 Mpx, 400 MB of RGB."""
@@ -33,6 +33,7 @@ class TiffFileBackend:
                 raise UnsupportedError(f"{series.dtype} pixels with axes {series.axes}")
             if series.size > 3 * _MAX_PIXELS:
                 raise UnsupportedError(f"{series.size:,} samples in a layout that is only read whole")
+            check_colours(series.keyframe)
             self.properties: Mapping[str, str] = _properties(series.keyframe)
             pixels = series.asarray()
         if series.axes == "SYX":

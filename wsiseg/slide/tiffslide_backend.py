@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping
 
 import numpy as np
+import tifffile
 import tiffslide
 from numpy.typing import NDArray
 
@@ -11,9 +12,24 @@ from wsiseg.geometry import Box
 from wsiseg.slide.protocol import Level, RegionError
 from wsiseg.slide.resample import over_white
 
+_LEFT_AS_THEY_ARE = {"NONE", "LZW", "DEFLATE", "ADOBE_DEFLATE", "PACKBITS", "LZMA", "ZSTD"}
+"""Compressions, in tifffile's words, that know nothing of colours; JPEG's decoders give RGB."""
+
 
 class UnsupportedError(Exception):
     """The file holds pixels that are no 8-bit picture; the message says what was found."""
+
+
+def check_colours(page: tifffile.TiffPage) -> None:
+    """Make sure that samples are grey or RGB: tifffile gives palettes, CMYK, Lab and inverted grey as stored.
+
+    Raises:
+        UnsupportedError: They are something else.
+    """
+    kind = getattr(page.photometric, "name", str(page.photometric))
+    plain = getattr(page.compression, "name", "") in _LEFT_AS_THEY_ARE
+    if kind not in {"MINISBLACK", "RGB", "YCBCR"} or (kind == "YCBCR" and plain):
+        raise UnsupportedError(f"{kind} colours")
 
 
 class TiffSlideBackend:
@@ -37,7 +53,10 @@ class TiffSlideBackend:
             self.vendor = self.properties.get("tiffslide.vendor", "generic-tiff")
             sizes = self._slide.level_dimensions
             self.levels = tuple(Level.of(size, sizes[0]) for size in sizes)
-            _white_where_nothing(self._slide)
+            for level in _stored_levels(self._slide):
+                check_colours(level.keyframe)
+                # Tiles that are not stored: tifffile takes 0, black, unless the file says otherwise.
+                level.keyframe.nodata = 255
             self._check_pixels()
         except Exception:
             self._slide.close()
@@ -84,8 +103,6 @@ def _as_text(slide: tiffslide.TiffSlide) -> dict[str, str]:
     return {str(key): str(value) for key, value in slide.properties.items() if value is not None}
 
 
-def _white_where_nothing(slide: tiffslide.TiffSlide) -> None:
-    """Make tiles that are not stored white; tifffile takes 0, black, unless the file says otherwise."""
+def _stored_levels(slide: tiffslide.TiffSlide) -> list[tifffile.TiffPageSeries]:
     series = slide.ts_tifffile.series[slide.properties.get("tiffslide.series-index", 0)]
-    for level in series.levels:
-        level.keyframe.nodata = 255
+    return list(series.levels)
