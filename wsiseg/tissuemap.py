@@ -43,6 +43,14 @@ class Overview:
         """The whole picture, in its own pixels."""
         return Box(0, 0, self.rgb.shape[1], self.rgb.shape[0])
 
+    @property
+    def damaged(self) -> NDArray[np.bool_]:
+        """What could not be read, bool ``(h, w)``."""
+        mask = np.zeros(self.rgb.shape[:2], dtype=bool)
+        for box in self.unreadable:
+            mask[box.slices()] = True
+        return mask
+
 
 @dataclass(frozen=True)
 class TissueMap:
@@ -105,14 +113,13 @@ def look_at(slide: Slide, max_side: int = _OVERVIEW_PX) -> Overview:
     max_side = -(-side // -(-side // max_side))
     boxes_l0: list[Box] = []
     rgb, downsample = slide.thumbnail(max_side, unreadable=boxes_l0)
-    frame = GridFrame(slide.size_l0, downsample, slide.resolution.mpp_x)
+    # What a pixel measures does not matter here, and a slide need not say it.
+    frame = GridFrame(slide.size_l0, downsample, 1.0)
     return Overview(rgb, downsample, tuple(frame.cover_l0(box) for box in boxes_l0))
 
 
 def map_tissue(slide: Slide, overview: Overview, config: TissueConfig, mask: Path | None) -> TissueMap:
     """The tissue of a slide: detected on the overview, or the user's own.
-
-    What the overview could not show counts as tissue: its tiles are tried, and reported one by one.
 
     Args:
         slide: The slide.
@@ -127,12 +134,24 @@ def map_tissue(slide: Slide, overview: Overview, config: TissueConfig, mask: Pat
     if mask is not None:
         return read_mask(mask, slide, overview)
     resolution = slide.resolution
-    mpp = (resolution.mpp_x * overview.downsample[0], resolution.mpp_y * overview.downsample[1])
-    found = find_tissue(overview.rgb, mpp, min_area_um2=config.min_area_um2, max_hole_um2=config.max_hole_um2)
-    for box in overview.unreadable:
-        found[box.slices()] = True
+    found = detect_tissue(overview, (resolution.mpp_x, resolution.mpp_y), config)
     give_back()
     return TissueMap(found, overview.downsample)
+
+
+def detect_tissue(overview: Overview, mpp_l0: tuple[float, float], config: TissueConfig) -> NDArray[np.bool_]:
+    """The tissue on an overview, bool ``(h, w)``.
+
+    What the overview could not show counts as tissue: its tiles are tried, and reported one by one.
+
+    Args:
+        overview: Of a slide.
+        mpp_l0: Micrometres per pixel of level 0, ``(x, y)``.
+        config: Limits of the detector.
+    """
+    mpp = (mpp_l0[0] * overview.downsample[0], mpp_l0[1] * overview.downsample[1])
+    found = find_tissue(overview.rgb, mpp, min_area_um2=config.min_area_um2, max_hole_um2=config.max_hole_um2)
+    return found | overview.damaged
 
 
 def read_mask(path: Path, slide: Slide, overview: Overview) -> TissueMap:

@@ -78,6 +78,15 @@ def test_damage_is_told(tmp_path):
     assert "regions that cannot be read" in result.stdout
 
 
+def test_what_is_damaged_may_be_tissue_as_for_tile(tmp_path):
+    path = write_slide(tmp_path / "a.svs", np.full((1024, 1024, 3), 245, np.uint8), tile=256)
+    assert json.loads(run(path, "--json").stdout)[0]["tissue_share"] == 0
+    damage_tile(path, 3)
+    (entry,) = json.loads(run(path, "--json").stdout)
+    assert entry["tissue_share"] == pytest.approx(1 / 16, abs=0.01)
+    assert entry["stain_guess"] == "none"
+
+
 def test_no_slide_is_a_usage_error():
     assert CliRunner().invoke(command, []).exit_code == 2
 

@@ -13,7 +13,7 @@ from wsiseg.outcome import Outcome, recording
 
 if TYPE_CHECKING:
     from wsiseg.slide import BackendName
-    from wsiseg.slide.summary import SlideSummary
+    from wsiseg.summary import SlideSummary
 
 
 @click.command()
@@ -29,7 +29,7 @@ def command(slides: tuple[str, ...], as_json: bool, mpp_slide: float | None, bac
     wsiseg info slides/*.svs --json
     """
     from wsiseg.slide import Slide
-    from wsiseg.slide.summary import summarise
+    from wsiseg.summary import summarise
 
     outcomes: list[Outcome] = []
     summaries: list[SlideSummary] = []

@@ -6,10 +6,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from wsiseg.config import TissueConfig
 from wsiseg.errors import ResolutionError
-from wsiseg.geometry import Box
-from wsiseg.slide.slide import Slide
-from wsiseg.tissue import find_tissue, is_fluorescence
+from wsiseg.slide import Slide
+from wsiseg.tissue import is_fluorescence
+from wsiseg.tissuemap import detect_tissue, look_at
 
 StainGuess = Literal["H&E", "PAS", "fluorescence", "other", "none"]
 
@@ -32,7 +33,7 @@ class SlideSummary:
         objective: Power, or None.
         bounds_l0: The part that was scanned, or None where that is all.
         stain_guess: By colour alone, and no more than a guess.
-        tissue_share: Share of the plane that is tissue.
+        tissue_share: Share of the plane that is tissue, or damaged and may be: what ``tile`` goes by.
         unreadable: Regions of level 0 that cannot be decoded.
         fingerprint: Of the content.
     """
@@ -76,10 +77,8 @@ def summarise(slide: Slide) -> SlideSummary:
     A missing resolution and unreadable regions are part of the summary and no error.
     """
     mpp, problem = _mpp(slide)
-    unreadable: list[Box] = []
-    thumbnail, (x, y) = slide.thumbnail(unreadable=unreadable)
-    mpp_x, mpp_y = mpp or (_USUAL_MPP, _USUAL_MPP)
-    tissue = find_tissue(thumbnail, (mpp_x * x, mpp_y * y))
+    overview = look_at(slide)
+    tissue = detect_tissue(overview, mpp or (_USUAL_MPP, _USUAL_MPP), TissueConfig())
     return SlideSummary(
         path=slide.path,
         vendor=slide.vendor,
@@ -90,9 +89,9 @@ def summarise(slide: Slide) -> SlideSummary:
         mpp_problem=problem,
         objective=slide.objective,
         bounds_l0=None if slide.bounds_l0 == slide.box_l0 else astuple(slide.bounds_l0),
-        stain_guess=guess_stain(thumbnail, tissue),
+        stain_guess=guess_stain(overview.rgb, tissue & ~overview.damaged),
         tissue_share=float(tissue.mean()),
-        unreadable=len(unreadable),
+        unreadable=len(overview.unreadable),
         fingerprint=slide.fingerprint,
     )
 
