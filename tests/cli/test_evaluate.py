@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import fsspec
 import pytest
 from click.testing import CliRunner, Result
 from judging import SIZE, TRUTH, shifted, write_objects
@@ -55,6 +56,35 @@ def test_several_slides_get_a_row_and_a_map_each(case: list[str], tmp_path: Path
     assert "F1 95 %" in result.output
     assert (tmp_path / "map-a.png").exists()
     assert (tmp_path / "map-b.png").exists()
+
+
+def test_two_slides_of_one_name_cannot_share_a_map(case: list[str], tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = write_slide(tmp_path / "other" / "a.tiff", texture_image(*SIZE), compression="deflate")
+    with pytest.raises(ConfigError, match=r"would both become a\.png"):
+        run(*case, "--slide", str(other), *case[2:], "--error-map", str(tmp_path / "map.png"))
+
+
+def test_a_slide_may_lie_at_an_address(case: list[str], tmp_path: Path) -> None:
+    with fsspec.open("memory://judged/a.tiff", "wb") as file:
+        file.write(Path(case[1]).read_bytes())
+    figures = [tmp_path / "file.json", tmp_path / "address.json"]
+    run(*case, "--json", str(figures[0]))
+    run("--slide", "memory://judged/a.tiff", *case[2:], "--json", str(figures[1]))
+    assert len({path.read_bytes() for path in figures}) == 1
+
+
+def test_a_resolution_out_of_range_is_a_usage_error(case: list[str]) -> None:
+    result = run(*case, "--mpp", "50")
+    assert (result.exit_code, "--mpp-slide" in result.output) == (2, False)
+    assert "0.05<=x<=5.0" in result.output
+
+
+def test_holes_that_asap_has_not_are_said(case: list[str], tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["convert", case[5], str(tmp_path / "p.xml"), "--to", "asap"])
+    assert result.exit_code == 0
+    assert "ASAP has no holes" in run(*case[:5], str(tmp_path / "p.xml")).output
+    assert "ASAP has no holes" not in run(*case).output
 
 
 def test_uneven_options_are_refused(case: list[str]) -> None:

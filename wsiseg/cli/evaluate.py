@@ -7,7 +7,7 @@ import click
 from rich.table import Table
 
 from wsiseg.cli.console import progress_bars, stdout
-from wsiseg.cli.options import PATH, mpp_slide_option
+from wsiseg.cli.options import MPP, PATH, mpp_slide_option
 from wsiseg.errors import ConfigError
 from wsiseg.wording import figure
 
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 @click.command("evaluate")
-@click.option("--slide", "slides", type=PATH, multiple=True, required=True, help="The slide.")
+@click.option("--slide", "slides", multiple=True, required=True, help="The slide.")
 @click.option("--truth", "truths", type=PATH, multiple=True, required=True, help="What is right.")
 @click.option("--prediction", "predictions", type=PATH, multiple=True, required=True, help="What is judged.")
 @click.option("--json", "json_path", type=PATH, help="Write every figure to this file.")
 @click.option("--error-map", "map_path", type=PATH, help="Write a PNG that shows where it goes wrong.")
 @click.option("--config", "config_path", type=PATH, help="Classes and class mapping, as for tile.")
 @click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="A setting on top of --config.")
-@click.option("--mpp", type=float, help="Compare at this um/px  [default: that of the prediction].")
+@click.option("--mpp", type=MPP, help="Compare at this um/px  [default: that of the prediction].")
 @mpp_slide_option
 def command(
-    slides: tuple[Path, ...],
+    slides: tuple[str, ...],
     truths: tuple[Path, ...],
     predictions: tuple[Path, ...],
     json_path: Path | None,
@@ -52,7 +52,10 @@ def command(
     from wsiseg.config import load_config
     from wsiseg.evaluate import Case, evaluate, to_json
     from wsiseg.files import write_json
+    from wsiseg.slide.opening import check_stems
 
+    if map_path is not None and len(slides) > 1:
+        check_stems(slides, map_path.suffix)
     config = load_config(config_path, overrides)
     cases = [Case(*paths) for paths in zip(slides, truths, predictions, strict=True)]
     with progress_bars() as progress:

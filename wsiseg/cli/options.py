@@ -35,9 +35,12 @@ def refuse_same_file(source: Path, target: Path) -> None:
         raise click.UsageError(f"{target} is the file that is read; give another name")
 
 
+MPP = click.FloatRange(0.05, 5.0)
+"""As ``geometry.PLAUSIBLE_MPP``; importing that would slow down every --help."""
+
 mpp_slide_option = click.option(
     "--mpp-slide",
-    type=click.FloatRange(0.05, 5.0),  # geometry.PLAUSIBLE_MPP; importing it would slow down every --help
+    type=MPP,
     help="Micrometres per pixel of level 0, for slides that do not say.",
 )
 

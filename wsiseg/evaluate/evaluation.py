@@ -200,6 +200,11 @@ class _Judge:
             with mask_side(case.prediction, schema, frame) as side:
                 yield side
         else:
+            if file.format == "asap":
+                self.notes.append(
+                    f"{case.prediction.name}: ASAP has no holes, so an object with one is two or more here; "
+                    "evaluate another format to count objects"
+                )
             yield annotated_side(file, schema, frame, self._config)
 
     def _probabilities(self, case: Case, schema: ClassSchema, frame: GridFrame) -> MaskStore | None:

@@ -21,6 +21,7 @@ from wsiseg.geometry import Box, GridFrame
 from wsiseg.labelimage import SUFFIXES, LabelImage
 from wsiseg.raster import ShapePainter
 from wsiseg.slide import Slide
+from wsiseg.slide.opening import is_address
 from wsiseg.trace import EdgeTracer
 
 RECORD_SUFFIX = ".prediction.json"
@@ -36,9 +37,9 @@ Shapes = Mapping[str, list[Polygon | MultiPolygon]]
 
 @dataclass(frozen=True)
 class Case:
-    """One slide with the file that is right and the file that is judged."""
+    """One slide, a path or address, with the file that is right and the file that is judged."""
 
-    slide: Path
+    slide: str | Path
     truth: Path
     prediction: Path
 
@@ -269,7 +270,7 @@ def check_exists(case: Case) -> None:
         SlideOpenError: There is no such slide.
         AnnotationParseError: There is no such truth or prediction.
     """
-    if "://" not in str(case.slide) and not case.slide.exists():
+    if not is_address(str(case.slide)) and not Path(case.slide).exists():
         raise SlideOpenError(f"no such slide: {case.slide}")
     for role, path in (("truth", case.truth), ("prediction", case.prediction)):
         if not path.is_file():
