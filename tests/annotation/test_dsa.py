@@ -149,7 +149,7 @@ def test_one_document_a_class(tmp_path):
     report = write_dsa(path, objects, SCHEMA, slide_id="s", metadata={"run": "r"})
     documents = json.loads(path.read_text(encoding="utf-8"))
     assert [item["name"] for item in documents] == ["glomerulus", "podocyte", "unclassified"]
-    assert documents[0]["attributes"] == {"wsiseg": {"run": "r", "origin": "0,0"}}
+    assert documents[0]["attributes"] == {"wsiseg": {"run": "r"}}
     assert documents[0]["elements"][0]["fillColor"] == "rgba(46,134,222,0.3)"
     assert len(documents[0]["elements"][0]["holes"]) == 1
     assert documents[1]["elements"][0]["user"] == {"a": 1.0}

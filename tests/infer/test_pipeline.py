@@ -177,6 +177,29 @@ def test_finished_is_skipped_until_something_changes(slide_path, tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_overwrite_takes_nothing_over_from_a_run_that_was_broken_off(slide_path, tmp_path):
+    with pytest.raises(Interrupt):
+        predict(slide_path, tmp_path, predictor=interrupt_after(6, read_colors), workers=1)
+    assert work_path(tmp_path, "case 1").exists()
+
+    def see_nothing(images):
+        return np.eye(4, dtype=np.float32)[np.zeros(images.shape[:3], int)].transpose(0, 3, 1, 2)
+
+    found = predict(slide_path, tmp_path, predictor=see_nothing, overwrite=True)
+    assert not any(found.counts[name] for name in MODEL.schema.names[1:])
+
+
+def test_areas_are_those_of_the_slides_own_pixels(tmp_path, label):
+    """0.499 um/px counts as the model's 0.5, but an area is what the slide says."""
+    path = paint_slide(tmp_path / "s.tiff", label, mpp=0.499)
+    predict(path, tmp_path / "out", formats=("imagescope",))
+    with (tmp_path / "out/s.objects.csv").open(encoding="utf-8") as file:
+        largest = max(float(row["area_um2"]) for row in csv.DictReader(file))
+    text = (tmp_path / "out/s.imagescope.xml").read_text(encoding="utf-8")
+    assert f'AreaMicrons="{largest:.1f}"' in text
+    assert largest == pytest.approx(round(largest / 0.499**2) * 0.499**2)
+
+
 def test_the_prediction_of_another_slide_of_that_name_stays(slide_path, tmp_path, label):
     (tmp_path / "other").mkdir()
     other = paint_slide(tmp_path / "other" / slide_path.name, label[:, ::-1])

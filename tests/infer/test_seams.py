@@ -37,7 +37,8 @@ def test_tiles_that_disagree_show(tmp_path):
     label[::7, ::5] = 1
     result = score(label, tmp_path)
     assert result.shows
-    assert "overlap of 0.1 is too small" in result.advice(0.1, "keep")
+    assert "across the borders of tiles" in result.advice(0.1, "keep")
+    assert "try" not in result.advice(0.8, "window")
     assert "predict.overlap_share=0.25" in result.advice(0.1, "window")
     assert "stitching=window" in result.advice(0.1, "keep")
     assert "stitching" not in result.advice(0.1, "window")

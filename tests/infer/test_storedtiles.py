@@ -6,7 +6,7 @@ from painted import COLORS, MODEL, contents, make_label, read_colors
 from slides import damage_tile, texture_image, write_slide
 
 from wsiseg.config import Config, PredictConfig, override_config
-from wsiseg.errors import ConfigError, SlideReadError, StoreFormatError
+from wsiseg.errors import SlideReadError, StoreError, StoreFormatError
 from wsiseg.geometry import Box
 from wsiseg.infer.batch import predict_batch
 from wsiseg.infer.pipeline import Settings, predict_slide
@@ -140,7 +140,7 @@ def test_a_store_of_something_else_is_refused(slide_path, tmp_path, change, mess
     overrides = ["tiling.codec=jpeg"] if "codec" in change else []
     options = TileOptions(backend=change.get("backend", "auto"))
     tile(path, tmp_path / "tiles", *overrides, mpp=change.get("mpp", 0.5), options=options)
-    with Slide.open(slide_path) as slide, pytest.raises(ConfigError, match=message):
+    with Slide.open(slide_path) as slide, pytest.raises(StoreError, match=message):
         open_stored(tmp_path / "tiles", slide, slide.frame(0.5))
 
 

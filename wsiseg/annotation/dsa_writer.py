@@ -113,9 +113,10 @@ class _Writer:
 
     def write(self, stream: IO[bytes], metadata: Mapping[str, str]) -> None:
         """The list of documents, in paint order."""
-        attributes = {
-            "wsiseg": {**{k: str(v) for k, v in metadata.items()}, "origin": origin_text(self.origin_l0)}
-        }
+        note = {key: str(value) for key, value in metadata.items()}
+        if self.origin_l0 != (0, 0):
+            note["origin"] = origin_text(self.origin_l0)
+        attributes = {"wsiseg": note}
         stream.write(b"[")
         separator = b"\n"
         for document in self.names.ordered(self.spool.names()):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wsiseg.infer.pipeline import predict_slide
-from wsiseg.infer.request import ModelCard, Settings, finished_before
+from wsiseg.infer.request import ModelCard, Settings, check_out, finished_before
 from wsiseg.infer.storedtiles import open_stored
 from wsiseg.infer.turning import Predictor
 from wsiseg.outcome import Outcome, recording, write_report
@@ -59,6 +59,8 @@ def predict_batch(
         OutputError: The report cannot be written.
     """
     check_stems(slides, ".geojson")
+    for path in slides:
+        check_out(path, out)
     predictors = cache(load)
     outcomes: list[Outcome] = []
     warnings: list[tuple[str, str]] = []

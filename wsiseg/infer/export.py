@@ -67,15 +67,8 @@ def write_mask(folder: Path, slide: Slide, frame: GridFrame, label: MaskStore, s
         OutputError: The folder cannot be written, or the disk is full.
     """
     with as_output_error(folder):
-        write_label_image(
-            folder / f"{slide.stem}{MASK_SUFFIX}", label, schema, mpp=_mask_mpp(slide, frame), name=slide.name
-        )
-
-
-def _mask_mpp(slide: Slide, frame: GridFrame) -> tuple[float, float]:
-    """Micrometres that a mask pixel measures, (x, y)."""
-    resolution, downsample = slide.resolution, frame.downsample
-    return resolution.mpp_x * downsample[0], resolution.mpp_y * downsample[1]
+        target = folder / f"{slide.stem}{MASK_SUFFIX}"
+        write_label_image(target, label, schema, mpp=slide.pixel_um(frame), name=slide.name)
 
 
 def write_all(folder: Path, finished: Finished, settings: Settings, progress: Progress) -> None:
@@ -112,7 +105,7 @@ def _write_data(folder: Path, finished: Finished, settings: Settings, progress: 
     for name in formats:
         path = folder / f"{stem}{SUFFIXES[name]}"
         if name == "ome-zarr":
-            mpp = _mask_mpp(slide, finished.frame)
+            mpp = slide.pixel_um(finished.frame)
             write_label_zarr(path, finished.label, table.schema, mpp=mpp, name=slide.name)
         else:
             write_annotations(path, table.annotations(), table.schema, name, target)

@@ -180,6 +180,7 @@ def build_table(
     schema: ClassSchema,
     *,
     frame: GridFrame,
+    pixel_um: tuple[float, float],
     probability: MaskStore,
     confidence: MaskStore | None = None,
     identity: str,
@@ -191,6 +192,7 @@ def build_table(
         outlines: The same objects as they are to be written, simplified or not, in grid pixels.
         schema: The classes.
         frame: The grid frame.
+        pixel_um: What a grid pixel measures, ``(x, y)``.
         probability: Of what was predicted, in steps of 1 / 255.
         confidence: The discriminator's, in steps of 1 / 255.
         identity: What the ids are made from.
@@ -200,14 +202,15 @@ def build_table(
     exact = Outlines.joined([traced[name] for name in names], file)
     sizes = [len(traced[name]) for name in names]
     figures = exact.map(_figures, columns=4)
+    pixel_area_um2 = pixel_um[0] * pixel_um[1]
     return ObjectTable(
         schema=schema,
         outlines=Outlines.joined([outlines[name] for name in names], file),
         frame=frame,
         class_index=np.repeat([schema.index(name) for name in names], sizes).astype(np.int64),
         number=np.concatenate([np.zeros(0, np.int64), *(np.arange(1, size + 1) for size in sizes)]),
-        area_um2=figures[:, 0] * frame.pixel_area_um2,
-        perimeter_um=figures[:, 1] * frame.mpp,
+        area_um2=figures[:, 0] * pixel_area_um2,
+        perimeter_um=figures[:, 1] * pixel_area_um2**0.5,
         mean_probability=means(exact, probability) / 255,
         mean_confidence=None if confidence is None else means(exact, confidence) / 255,
         centroid_l0=frame.points_to_l0(figures[:, 2:]),

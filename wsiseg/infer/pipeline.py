@@ -74,6 +74,8 @@ def predict_slide(
     finished_before(slide, model, out, settings)
     with write_lock(out / f"{slide.stem}.prediction"):
         finished = finished_before(slide, model, out, settings)
+        if settings.overwrite:
+            shutil.rmtree(path, ignore_errors=True)
         if finished is None:
             key = content_key(slide, slide.frame(model.mpp), model, settings)
             files = finished_files(path, slide.stem, key)
@@ -198,7 +200,8 @@ class _Job:
     def _outline(self, work: WorkFolder, file: PolygonFile) -> ObjectTable:
         """Trace and measure the objects; their outlines wait in ``file``."""
         config, schema = self.settings.predict, self.model.schema
-        area_um2 = self.frame.pixel_area_um2
+        pixel_um = self.slide.pixel_um(self.frame)
+        area_um2 = pixel_um[0] * pixel_um[1]
         traced = trace_objects(work.masks.label, schema, area_um2, self.progress, file)
         if config.split_nuclei:
             traced = split_touching(traced, schema, area_um2, self.progress)
@@ -207,13 +210,14 @@ class _Job:
             traced = drop_outside(traced, schema)
         outlines = traced
         if config.simplify_um:
-            outlines = simplify(traced, schema, config.simplify_um / self.frame.mpp, self.progress)
+            outlines = simplify(traced, schema, config.simplify_um / area_um2**0.5, self.progress)
         identity = f"{self.slide.fingerprint}\x1f{self.model.fingerprint}"
         return build_table(
             traced,
             outlines,
             schema,
             frame=self.frame,
+            pixel_um=pixel_um,
             probability=work.masks.probability,
             confidence=work.masks.confidence,
             identity=identity,

@@ -15,8 +15,9 @@ from wsiseg.geometry import GridFrame
 from wsiseg.infer.naming import RECORD_SUFFIX, Format, Kept, possible_suffixes, work_path
 from wsiseg.model.info import find_checkpoint, read_info, weights_fingerprint
 from wsiseg.slide import Slide
+from wsiseg.slide.opening import name_of
 
-PREDICTING_VERSION = 2
+PREDICTING_VERSION = 3
 """Raised when the same slide, model and settings would give other files than before."""
 
 
@@ -155,7 +156,7 @@ def finished_before(slide: Slide, model: ModelCard, out: Path, settings: Setting
         ResolutionError: The slide's resolution is unknown.
         OutputError: A file is in the way that no prediction has written, or that of another slide.
     """
-    _check_out(slide, out)
+    check_out(slide.path, out)
     frame = slide.frame(model.mpp)
     if settings.overwrite:
         return None
@@ -191,10 +192,15 @@ def own_files(record: Mapping[str, Any]) -> set[str]:
     return {*record.get("files", ()), *record.get("others", ())}
 
 
-def _check_out(slide: Slide, out: Path) -> None:
-    if out.resolve() == Path(slide.path).resolve().parent:
+def check_out(slide: str, out: Path) -> None:
+    """Make sure that predictions of a slide, a path or address, would not lie beside it.
+
+    Raises:
+        ConfigError: They would.
+    """
+    if out.resolve() == Path(slide).resolve().parent:
         raise ConfigError(
-            f"--out {out} is the folder of {slide.name}",
+            f"--out {out} is the folder of {name_of(slide)[0]}",
             remedy="Give another folder: beside the slide, predictions would be taken for its annotations",
         )
 

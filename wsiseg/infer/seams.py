@@ -10,6 +10,7 @@ from wsiseg.infer.polygons import strips
 from wsiseg.tilestore import MaskStore
 
 WARN_RATIO = 1.5
+_MOST_OVERLAP = 0.75
 _MIN_CHANGES = 50
 """Fewer changes across borders are chance."""
 
@@ -44,12 +45,11 @@ class SeamScore:
         """A sentence for the user where seams show."""
         if not self.shows:
             return None
-        more = f"{min(0.75, max(0.25, 2 * overlap_share)):g}"
-        return (
-            f"classes change {self.ratio:.1f} times as often across the borders of tiles as elsewhere: the "
-            f"overlap of {overlap_share:g} is too small; try --set predict.overlap_share={more}"
-            + (" or --set predict.stitching=window" if method == "keep" else "")
-        )
+        found = f"classes change {self.ratio:.1f} times as often across the borders of tiles as elsewhere"
+        wider = min(_MOST_OVERLAP, max(0.25, 2 * overlap_share))
+        tries = [f"--set predict.overlap_share={wider:g}"] if wider > overlap_share else []
+        tries += ["--set predict.stitching=window"] if method == "keep" else []
+        return f"{found}; try {' or '.join(tries)}" if tries else found
 
 
 def score_seams(label: MaskStore, grid: TileGrid, method: str) -> SeamScore:

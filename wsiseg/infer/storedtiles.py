@@ -13,7 +13,7 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiseg.errors import ConfigError, StoreFormatError
+from wsiseg.errors import StoreError, StoreFormatError
 from wsiseg.geometry import Box, GridFrame
 from wsiseg.slide import Slide
 from wsiseg.tilestore import TileStore
@@ -38,7 +38,7 @@ class StoredTiles:
         from_slide: Regions that were read from the slide so far.
 
     Raises:
-        ConfigError: The store is of another slide, resolution or reader, or keeps its images as JPEG.
+        StoreError: The store is of another slide, resolution or reader, or keeps its images as JPEG.
     """
 
     def __init__(self, store: TileStore, slide: Slide, frame: GridFrame) -> None:
@@ -118,7 +118,7 @@ def open_stored(path: Path, slide: Slide, frame: GridFrame) -> StoredTiles:
     """The tiles of a slide, from a store or from the folder that ``wsiseg tile`` has filled.
 
     Raises:
-        ConfigError: As ``StoredTiles``.
+        StoreError: As ``StoredTiles``.
         StoreFormatError: No store of this slide is there.
         StoreIncompleteError: Its writing never ended.
     """
@@ -154,22 +154,22 @@ def _is_whole(frame: GridFrame, slide: Slide) -> bool:
 def _check(store: TileStore, slide: Slide, frame: GridFrame) -> None:
     again = f"Make it again with `wsiseg tile {slide.path} --mpp {frame.mpp:g}`"
     if store.slide_fingerprint != slide.fingerprint:
-        raise ConfigError(f"--tiles: {store.path} is not of {slide.path}", remedy=again)
+        raise StoreError(f"--tiles: {store.path} is not of {slide.path}", remedy=again)
     if store.frame != frame:
-        raise ConfigError(
+        raise StoreError(
             f"--tiles: {store.path} has another resolution than the run",
             found=f"{store.mpp:g} um/px of {_size(store.frame)}",
             expected=f"{frame.mpp:g} um/px of {_size(frame)}",
             remedy=again,
         )
     if store.header.jpeg_quality is not None:
-        raise ConfigError(
+        raise StoreError(
             f"--tiles: {store.path} keeps its images as JPEG, which changed their pixels",
             remedy=f"{again} and tiling.codec: lossless",
         )
     backend = str(store.provenance["slide"]["backend"])
     if backend != slide.backend and not {backend, slide.backend} <= _ALIKE:
-        raise ConfigError(
+        raise StoreError(
             f"--tiles: {store.path} was read in another way than the slide is now",
             found=backend,
             expected=slide.backend,

@@ -125,6 +125,17 @@ class Slide:
         """
         return GridFrame.of(self.size_l0, self.resolution, mpp)
 
+    def pixel_um(self, frame: GridFrame) -> tuple[float, float]:
+        """Micrometres that a pixel of a frame measures here, ``(x, y)``.
+
+        Not quite ``frame.mpp`` where that stands for the slide's own, as 0.5 for 0.499.
+
+        Raises:
+            ResolutionError: As ``resolution``.
+        """
+        (x, y), resolution = frame.downsample, self.resolution
+        return resolution.mpp_x * x, resolution.mpp_y * y
+
     def read(
         self, box_l0: Box, size: tuple[int, int], *, unreadable: list[Box] | None = None
     ) -> NDArray[np.uint8]:
