@@ -10,7 +10,7 @@ floor  modules
 1      ``raster``, ``trace``, ``tissue``, ``metrics``, ``objects``, ``blend``, ...: array algebra
 2      ``files``, ``lock``, ``slide``, ``tilestore``, ``annotation``, ``config``, ...: the outside world
 3      ``model``: networks, the first floor that imports torch
-4      ``tiling``, ``train``, ``infer``, ``evaluate``, ``study``, ``synthetic``, ``report``, ``demo``: use cases
+4      ``tiling``, ``train``, ``infer``, ``evaluate``, ``study``, ``report``, ...: use cases
 5      ``cli``: the command line
 ====== ==================================================================================================
 """

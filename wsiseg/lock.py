@@ -18,7 +18,7 @@ def write_lock(target: Path) -> Iterator[None]:
         LockedError: Another process, or another thread, holds it.
         OutputError: The folder cannot be written.
     """
-    path = target.parent / f".{target.name}.lock"
+    path = _lock_file(target)
     with as_output_error(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle = _acquire(path)
@@ -32,6 +32,25 @@ def write_lock(target: Path) -> Iterator[None]:
     finally:
         path.unlink(missing_ok=True)
         os.close(handle)
+
+
+def is_locked(target: Path) -> bool:
+    """Whether a process holds the ``write_lock`` of a target right now.
+
+    Asked with a shared lock, so that several who ask together do not see each other.
+    """
+    try:
+        with _lock_file(target).open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _lock_file(target: Path) -> Path:
+    return target.parent / f".{target.name}.lock"
 
 
 def _acquire(path: Path) -> int | None:

@@ -6,10 +6,11 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from wsiseg.config.training import IMAGENET_MEAN, SegmentorConfig
 from wsiseg.errors import CheckpointFormatError, ConfigError
-from wsiseg.model.segmentor import build_segmentor, resolve_segmentor, split_parameters
+from wsiseg.model.segmentor import build_segmentor, check_tile_side, resolve_segmentor, split_parameters
 
 TINY = SegmentorConfig(encoder="tu-mobilenetv3_small_050", weights="none")
 
@@ -37,6 +38,23 @@ def test_the_networks_of_the_documentation_can_be_built(architecture: str, encod
     with torch.device("meta"):
         network = build_segmentor(config, classes=4).eval()
         assert network(torch.zeros(2, 3, 64, 96)).shape == (2, 4, 64, 96)
+
+
+@pytest.mark.parametrize("architecture", ["fpn", "segformer", "pan"])
+def test_a_tile_side_that_an_architecture_cannot_take_is_named(architecture: str) -> None:
+    config = TINY.model_copy(update={"architecture": architecture})
+    with pytest.raises(ConfigError, match=f"{architecture} on .* cannot take tiles of 48 px"):
+        check_tile_side(config, 2, 48)
+    check_tile_side(config, 2, 128)
+
+
+def test_a_network_that_looks_at_numbers_is_tried_with_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Looks(nn.Module):
+        def forward(self, image_NCHW: torch.Tensor) -> torch.Tensor:
+            return image_NCHW * image_NCHW.max().item()
+
+    monkeypatch.setattr("wsiseg.model.segmentor.build_segmentor", lambda *_, **__: Looks())
+    check_tile_side(TINY, 2, 48)
 
 
 def test_auto_resolves_by_device_and_downloads_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 from lightning_fabric import Fabric
-from trainstores import FakeStore, make_config, write_tiles
+from safetensors.torch import save_file
+from trainstores import TINY, FakeStore, make_config, write_tiles
 
 from wsiseg.classes import default_schema
 from wsiseg.config import Config, parse_config
@@ -16,11 +17,14 @@ from wsiseg.errors import (
     CheckpointFormatError,
     CheckpointNotFoundError,
     ConfigError,
+    LockedError,
     OutputError,
     TrainingDataError,
     TrainingDivergedError,
+    TrainingError,
 )
-from wsiseg.model.checkpoint import checkpoints, load_trained
+from wsiseg.lock import write_lock
+from wsiseg.model.checkpoint import checkpoints, latest_run, load_trained
 from wsiseg.progress import NullProgress
 from wsiseg.train import networks as networks_module
 from wsiseg.train.data import Pools
@@ -33,6 +37,20 @@ from wsiseg.train.runfolder import describe_inputs, newest_unfinished
 def trainer(config: Config, pools: Pools, folder: Path) -> Trainer:
     fabric = Fabric(accelerator="cpu", devices=1)
     return Trainer(config, pools, fabric, folder=folder, progress=NullProgress())
+
+
+def unfinish(folder: Path) -> None:
+    """Take the end of a finished run away."""
+    for finished in (folder / "checkpoints").glob("final-*"):
+        finished.rename(finished.with_name("old"))
+
+
+CAUSES = {
+    "memory": r"the GPU has too little memory for training\. Lower train\.sampler\.batch_size",
+    "weights": "does not fit the encoder",
+    "nan": "no checkpoint was written yet",
+}
+"""What is said where a run fails in its first step."""
 
 
 def poison(run: Trainer, monkeypatch: pytest.MonkeyPatch, when: Callable[[int], bool]) -> None:
@@ -96,7 +114,8 @@ def test_a_full_disk_is_said_and_the_last_good_checkpoint_kept(
     again = trainer(make_config(steps=6, validations=3), pools, tmp_path)
     again.resume(checkpoints(tmp_path, "last")[-1])
     again.fit()
-    assert load_trained(tmp_path).info.step == 6
+    assert again.state.step == 6
+    assert load_trained(tmp_path).path.name.startswith("final-")
 
 
 @pytest.mark.parametrize(
@@ -119,6 +138,11 @@ def test_a_full_disk_is_said_and_the_last_good_checkpoint_kept(
             "a PatchGAN with a receptive field of 256 px has no room: found tiles of 32 px",
         ),
         ({"train": {"segmentor": {"encoder": "nothing"}}}, ConfigError, "found 'nothing'"),
+        (
+            {"train": {"segmentor": {**TINY, "architecture": "pan"}}},
+            ConfigError,
+            "pan on tu-mobilenetv3_small_050 cannot take tiles of 32 px",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_before_training(
@@ -132,8 +156,57 @@ def test_what_does_not_fit_is_said_before_training(
             device="cpu",
             progress=NullProgress(),
         )
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("cause", ["memory", "weights", "nan"])
+def test_what_fails_before_the_first_checkpoint_is_not_offered_for_going_on(
+    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: str
+) -> None:
+    config, errors = make_config(), {"memory": TrainingError, "nan": TrainingDivergedError}
+
+    def fail(run: Trainer, *_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory") if cause == "memory" else run._diverged()
+
+    monkeypatch.setattr(Trainer, "advance", fail)
+    if cause == "weights":
+        save_file({"something": torch.zeros(1)}, tmp_path / "other.safetensors")
+        config = make_config(segmentor={**TINY, "weights": str(tmp_path / "other.safetensors")})
+    with pytest.raises(errors.get(cause, CheckpointFormatError), match=CAUSES[cause]):
+        begin_run(config, tiles=tiles, folder=tmp_path / "run", device="cpu", progress=NullProgress())
     with pytest.raises(CheckpointNotFoundError, match="no unfinished run"):
         newest_unfinished(tmp_path)
+
+
+def test_a_run_that_another_process_trains_is_left_alone(tiles: Path, tmp_path: Path) -> None:
+    runs, offered = tmp_path / "runs", list[Path]()
+
+    class Asks(NullProgress):
+        def advance(self, units: int = 1, note: str | None = None) -> None:
+            offered.append(newest_unfinished(runs))
+
+    (runs / "older").mkdir(parents=True)
+    (runs / "older" / "inputs.json").write_text("{}")
+    newer = runs / "newer"
+    begin_run(make_config(steps=2), tiles=tiles, folder=newer, device="cpu", progress=Asks())
+    assert set(offered) == {runs / "older"}
+    unfinish(newer)
+    with write_lock(newer):
+        assert newest_unfinished(runs) == runs / "older"
+        assert latest_run(runs) == newer
+        with pytest.raises(LockedError, match="newer is being written by another process"):
+            resume_run(newer, device="cpu", progress=NullProgress())
+    assert newest_unfinished(runs) == newer
+    assert {path.name for path in runs.iterdir()} == {"older", "newer"}
+
+
+def test_compiling_without_a_compiler_is_refused(
+    tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wsiseg.model.machine.shutil.which", lambda _: None)
+    with pytest.raises(ConfigError, match=r"train\.compile: no C\+\+ compiler is installed"):
+        begin_run(make_config(compile=True), tiles=tiles, folder=tmp_path / "run", progress=NullProgress())
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_tile_side_that_is_no_multiple_of_16(tmp_path: Path) -> None:
@@ -183,8 +256,7 @@ def test_a_run_folder_that_cannot_be_made_is_said(
 def test_resuming_on_other_tiles_is_refused(tiles: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     begin_run(make_config(steps=2), tiles=tiles, folder=folder, device="cpu", progress=NullProgress())
-    for finished in (folder / "checkpoints").glob("final-*"):
-        finished.rename(finished.with_name("old"))
+    unfinish(folder)
     write_tiles(tiles, "d", seed=9)
     with pytest.raises(TrainingDataError, match=r"are not those that .* began with"):
         resume_run(folder, device="cpu", progress=NullProgress())
@@ -202,9 +274,10 @@ def test_resuming_does_not_ask_for_the_encoders_own_weights(
     tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, asked = tmp_path / "run", []
-    begin_run(make_config(steps=2), tiles=tiles, folder=folder, device="cpu", progress=NullProgress())
-    for finished in (folder / "checkpoints").glob("final-*"):
-        finished.rename(finished.with_name("old"))
+    monkeypatch.setattr("wsiseg.model.segmentor.try_to_load_from_cache", lambda *_: None)
+    config = make_config(steps=2, segmentor={"encoder": TINY["encoder"]})
+    first = begin_run(config, tiles=tiles, folder=folder, device="cpu", progress=NullProgress())
+    unfinish(folder)
     original = networks_module.build_segmentor
 
     def build(*args: Any, pretrained: bool) -> Any:
@@ -212,8 +285,11 @@ def test_resuming_does_not_ask_for_the_encoders_own_weights(
         return original(*args, pretrained=pretrained)
 
     monkeypatch.setattr(networks_module, "build_segmentor", build)
-    resume_run(folder, device="cpu", progress=NullProgress())
+    again = resume_run(folder, device="cpu", progress=NullProgress())
     assert asked == [False]
+    # What was chosen in the user's place is still said, though the kept configuration names it.
+    assert "begins with random weights" in again.notices[0]
+    assert again.notices == first.notices
 
 
 def test_batches_of_one_are_refused(tiles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

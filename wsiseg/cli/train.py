@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from wsiseg.cli.console import print_outcomes, progress_bars, stderr, stdout
 from wsiseg.cli.options import PATH, device_option, workers_option
@@ -56,10 +57,13 @@ def command(
     wsiseg train --baseline                   # takes twice as long, and answers: did it help?
     wsiseg train --resume                     # after an interruption
     """
-    if resume and (config is not None or overrides or baseline or patients is not None):
+    asked = click.get_current_context().get_parameter_source("tiles")
+    other_tiles = asked is ParameterSource.COMMANDLINE
+    if resume and (config is not None or overrides or baseline or patients is not None or other_tiles):
         raise ConfigError(
-            "--resume continues a run with its own configuration",
-            remedy="Leave out CONFIG, --set, --baseline and --patients, or begin a new run without --resume",
+            "--resume continues a run with its own configuration and tiles",
+            remedy="Leave out CONFIG, --set, --baseline, --patients and --tiles, "
+            "or begin a new run without --resume",
         )
     if baseline:
         overrides = (*overrides, "train.baseline=true")

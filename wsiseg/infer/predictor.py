@@ -3,7 +3,6 @@
 Array names: N tiles, K classes, C planes of the answer, T side of a tile.
 """
 
-import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from wsiseg.infer.turning import DIHEDRAL, FLIPS, Predictor, TurningPredictor
 from wsiseg.model.checkpoint import TrainedModel, load_trained
 from wsiseg.model.discriminator import score_pixels
 from wsiseg.model.losses import as_shown
-from wsiseg.model.machine import computes_bf16
+from wsiseg.model.machine import computes_bf16, has_compiler
 
 
 class TorchPredictor:
@@ -172,7 +171,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def _compiled(network: torch.nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-    if device.type == "cpu" and not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+    if device.type == "cpu" and not has_compiler():
         raise ConfigError(
             "predict.compile: no C++ compiler is installed",
             remedy="Install one, or leave predict.compile at false",

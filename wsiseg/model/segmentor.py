@@ -4,6 +4,7 @@ The only module that imports segmentation_models_pytorch.
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "5")
 
 import segmentation_models_pytorch as smp
 import timm
+import torch
 from huggingface_hub import try_to_load_from_cache
 from torch import nn
 
@@ -29,6 +31,9 @@ LARGE_ENCODER = "tu-xception65"
 
 TILE_MULTIPLE = 16
 """Tile sides are multiples of the encoder's output stride."""
+
+_SHAPE_ERRORS = (RuntimeError, ValueError, AssertionError)
+"""What smp, timm and torch raise where a tile does not fit a network."""
 
 
 def resolve_segmentor(config: SegmentorConfig, *, on_gpu: bool) -> SegmentorConfig:
@@ -86,6 +91,35 @@ def build_segmentor(config: SegmentorConfig, classes: int, *, pretrained: bool =
     if weights not in {"none", "imagenet", "auto"}:
         load_weights(model.get_submodule("encoder"), Path(weights))
     return model
+
+
+def check_tile_side(config: SegmentorConfig, classes: int, side: int) -> None:
+    """Try whether the network takes tiles of a side, on a blank one and without its weights.
+
+    Raises:
+        ConfigError: It does not, or it cannot be built.
+    """
+    # Costs nothing on the meta device. A network that looks at numbers fails there, and is tried in earnest.
+    with suppress(*_SHAPE_ERRORS):
+        _try_blank(config, classes, side, "meta")
+        return
+    try:
+        _try_blank(config, classes, side, "cpu")
+    except ConfigError:
+        raise
+    except _SHAPE_ERRORS as err:
+        reason = " ".join(str(err).split())[:200]
+        raise ConfigError(
+            f"train.segmentor: {config.architecture} on {config.encoder} cannot take tiles of {side} px "
+            f"({reason})",
+            remedy="Choose another architecture, or tile again with another tiling.tile_px",
+        ) from err
+
+
+def _try_blank(config: SegmentorConfig, classes: int, side: int, device: str) -> None:
+    with torch.device(device), torch.no_grad():
+        network = build_segmentor(config, classes, pretrained=False).eval()
+        network(torch.zeros(1, 3, side, side))
 
 
 def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

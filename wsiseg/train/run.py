@@ -3,15 +3,21 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric import Fabric
+
 from wsiseg.config.root import Config
 from wsiseg.config.yaml_io import load_config, save_config
-from wsiseg.errors import ConfigError, TrainingDataError
+from wsiseg.errors import CheckpointError, ConfigError, TrainingDataError, TrainingError
 from wsiseg.files import write_json
+from wsiseg.lock import write_lock
 from wsiseg.model.checkpoint import checkpoints, load_trained
+from wsiseg.model.machine import memory_errors
+from wsiseg.model.segmentor import check_tile_side
 from wsiseg.outcome import Outcome, write_report
 from wsiseg.progress import Progress
 from wsiseg.train.baseline import (
@@ -40,6 +46,11 @@ logger = logging.getLogger(__name__)
 
 _FOUND_IOU = 0.01
 """Validation IoU below which a class was not found."""
+
+_LESS_MEMORY = (
+    "Lower train.sampler.batch_size and unlabelled_batch_size and raise train.accumulate in their place, "
+    "or take a smaller train.segmentor.encoder"
+)
 
 
 @dataclass(frozen=True)
@@ -89,20 +100,27 @@ def begin_run(
     Raises:
         ConfigError: An impossible configuration, or ``folder`` holds a run already.
         TrainingDataError: The tiles cannot be trained on.
+        CheckpointFormatError: The file of the encoder's weights is damaged, or of another encoder.
+        TrainingError: The device has too little memory.
         TrainingDivergedError: A loss or gradient stopped being finite.
+        LockedError: Another process writes into ``folder``.
     """
     prepared = prepare(config, tiles, device, patients)
+    train = prepared.config.train
+    check_tile_side(train.segmentor, len(prepared.config.schema_), prepared.config.tiling.tile_px)
     folder = new_folder(folder, prepared.fabric)
-    if prepared.fabric.is_global_zero:
-        save_config(prepared.config, folder / CONFIG_FILE)
-        write_json(folder / INPUTS_FILE, describe_inputs(tiles, patients, prepared.pools))
-    try:
-        return _Run(prepared, folder, workers, resume=False).train(progress)
-    except ConfigError:
-        # Networks that cannot be built, say: nothing was begun, so nothing shall offer to go on with it.
-        if prepared.fabric.is_global_zero and not any(folder.glob("**/checkpoints")):
-            (folder / INPUTS_FILE).unlink(missing_ok=True)
-        raise
+    with _alone(folder, prepared.fabric):
+        if prepared.fabric.is_global_zero:
+            save_config(prepared.config, folder / CONFIG_FILE)
+            inputs = describe_inputs(tiles, patients, prepared.pools)
+            write_json(folder / INPUTS_FILE, {**inputs, "notices": prepared.notices})
+        try:
+            return _Run(prepared, folder, workers, resume=False).train(progress)
+        except (ConfigError, CheckpointError, TrainingError):
+            # Networks that cannot be built, say: nothing was begun, so nothing shall offer to go on with it.
+            if prepared.fabric.is_global_zero and not any(folder.glob("**/checkpoints")):
+                (folder / INPUTS_FILE).unlink(missing_ok=True)
+            raise
 
 
 def resume_run(
@@ -119,18 +137,27 @@ def resume_run(
     Raises:
         CheckpointNotFoundError: Nothing to resume.
         TrainingDataError: The tiles are not those of the run.
+        LockedError: Another process is training it.
     """
     folder = newest_unfinished() if folder is None else folder
     inputs = read_inputs(folder)
     patients = Path(inputs["patients"]) if inputs["patients"] else None
     tiles = Path(inputs["tiles"])
     prepared = prepare(load_config(folder / CONFIG_FILE), tiles, device, patients)
+    # Of the resolved configuration nobody can tell any more what was chosen in the user's place.
+    notices = inputs.pop("notices", prepared.notices)
     if describe_inputs(tiles, patients, prepared.pools) != inputs:
         raise TrainingDataError(
             f"the tiles in {tiles} are not those that {folder} began with",
             remedy="Begin a new run, or bring the tiles back",
         )
-    return _Run(prepared, folder, workers, resume=True).train(progress)
+    with _alone(folder, prepared.fabric):
+        return _Run(replace(prepared, notices=notices), folder, workers, resume=True).train(progress)
+
+
+def _alone(folder: Path, fabric: Fabric) -> AbstractContextManager[None]:
+    """One run at a time in a folder, over however many processes: the first holds the lock for all."""
+    return write_lock(folder) if fabric.is_global_zero else nullcontext()
 
 
 @dataclass(frozen=True)
@@ -191,12 +218,19 @@ class _Run:
     def _fit(self, config: Config, pools: Pools, folder: Path, progress: Progress) -> Trainer:
         fabric = self.prepared.fabric
         kept = checkpoints(folder, "last") if self.resume else []
-        trainer = Trainer(
-            config, pools, fabric, folder=folder, progress=progress, workers=self.workers, pretrained=not kept
-        )
-        if kept:
-            trainer.resume(kept[-1])
-        trainer.fit()
+        with memory_errors("training", _LESS_MEMORY):
+            trainer = Trainer(
+                config,
+                pools,
+                fabric,
+                folder=folder,
+                progress=progress,
+                workers=self.workers,
+                pretrained=not kept,
+            )
+            if kept:
+                trainer.resume(kept[-1])
+            trainer.fit()
         return trainer
 
     def _compare(self, trainer: Trainer) -> Comparison | None:
@@ -236,8 +270,8 @@ def _in_words(config: Config, pools: Pools, found: Comparison | None) -> str:
 
 
 def _write_results(result: RunResult, trainer: Trainer, seconds: float) -> None:
-    draw_results(result.folder, trainer.config.schema_, trainer.last_look)
     config = trainer.config.train
+    draw_results(result.folder, trainer.config.schema_, trainer.last_look, config.discriminator)
     write_report(
         result.folder,
         "train",

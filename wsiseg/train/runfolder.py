@@ -8,6 +8,7 @@ from lightning_fabric import Fabric
 
 from wsiseg.errors import CheckpointFormatError, CheckpointNotFoundError, ConfigError
 from wsiseg.files import as_output_error
+from wsiseg.lock import is_locked
 from wsiseg.model.checkpoint import checkpoints
 from wsiseg.outcome import REPORT_FILE
 from wsiseg.train.data import Pools
@@ -24,10 +25,13 @@ def is_finished(folder: Path) -> bool:
 def newest_unfinished(runs: Path = Path("runs")) -> Path:
     """The unfinished run folder that was begun last; a baseline inside a run is a part of that run.
 
+    A run that another process is training right now is passed over.
+
     Raises:
         CheckpointNotFoundError: There is none.
     """
     begun = [file for file in runs.glob(f"*/{INPUTS_FILE}") if not is_finished(file.parent)]
+    begun = [file for file in begun if not is_locked(file.parent)]
     if not begun:
         raise CheckpointNotFoundError(
             f"no unfinished run in {runs}", remedy="Begin one without --resume, or name one with --out"
@@ -54,7 +58,7 @@ def new_folder(folder: Path | None, fabric: Fabric) -> Path:
 
 
 def describe_inputs(tiles: Path, patients: Path | None, pools: Pools) -> dict[str, Any]:
-    """What a run began with, as in ``inputs.json``."""
+    """What a run began with, as in ``inputs.json``, where its ``notices`` stand beside it."""
     stores = pools.labelled.stores
     return {
         "tiles": str(tiles.resolve()),
