@@ -18,11 +18,12 @@ from torch import nn
 from trainstores import SCHEMA, make_config
 
 from wsiseg.config.training import GuardConfig, OptimiserConfig, PhaseConfig
+from wsiseg.metrics import Scores
 from wsiseg.model.losses import mean_over
 from wsiseg.progress import NullProgress
 from wsiseg.train.data import Pools
 from wsiseg.train.ema import Ema
-from wsiseg.train.gauges import look
+from wsiseg.train.gauges import Look, look, shown_gauge
 from wsiseg.train.guards import Guards
 from wsiseg.train.loop import Trainer
 from wsiseg.train.networks import build_networks
@@ -259,6 +260,40 @@ def test_ece_of_a_sure_network_is_its_error(pools: Pools) -> None:
     assert seen.gauges["ece"] == pytest.approx(share, abs=1e-6)
     assert seen.gauges["entropy"] == pytest.approx(0, abs=1e-6)
     assert seen.gauges["area_ratio/disc"] == 0
+
+
+def test_a_stray_pixel_of_a_class_that_the_truth_lacks_is_no_class_of_its_own() -> None:
+    matrix = [[90, 5, 1], [4, 100, 0], [0, 0, 0]]
+    seen = Look(Scores.from_confusion(matrix, ("background", "disc", "other")), gauges={})
+    assert seen.mean_iou == pytest.approx((90 / 100 + 100 / 109) / 2)
+    figures = seen.figures()
+    assert figures["mean_iou"] == pytest.approx(seen.mean_iou, abs=1e-6)
+    assert figures["mean_f1"] == pytest.approx((180 / 190 + 200 / 209) / 2, abs=1e-6)
+    assert set(figures["classes"]["other"].values()) == {None}
+
+
+@pytest.mark.parametrize(("fake_input", "score"), [("argmax", 0.9), ("soft", 0.1)])
+def test_guards_ask_for_the_score_of_what_the_discriminator_is_shown(
+    pools: Pools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_input: str, score: float
+) -> None:
+    config = make_config(discriminator={"width": 4, "fake_input": fake_input})
+    run = Trainer(
+        config, pools, Fabric(accelerator="cpu", devices=1), folder=tmp_path, progress=NullProgress()
+    )
+    seen = Look(Scores.from_confusion([[1, 0], [0, 1]], SCHEMA.names), {"d_soft": 0.1, "d_argmax": 0.9})
+    monkeypatch.setattr(run, "_shared_look", lambda: seen)
+    monkeypatch.setattr(run, "_save", lambda _: None)
+    run._look(run.plan[0])
+    assert run.state.guards.last_score == score
+    assert {"d_argmax": 0.9, "d_soft": 0.1}[shown_gauge(config.train.discriminator)] == score
+
+
+def test_curves_show_the_score_of_what_the_discriminator_is_shown(tmp_path: Path) -> None:
+    gauges = {"d_real": 0.7, "d_soft": 0.1, "d_argmax": 0.5}
+    lines = [{"step": step, "kind": "validation", "gauges": gauges} for step in (1, 2)]
+    for shown in ("d_soft", "d_argmax"):
+        plot_curves(lines, tmp_path / f"{shown}.png", shown=shown)
+    assert (tmp_path / "d_soft.png").read_bytes() != (tmp_path / "d_argmax.png").read_bytes()
 
 
 def test_a_resumed_watch_forgets_what_lies_ahead(tmp_path: Path) -> None:

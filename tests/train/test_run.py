@@ -193,6 +193,9 @@ def test_the_phase_that_does_harm_is_undone(pools: Pools, tmp_path: Path) -> Non
     assert load_trained(tmp_path).fingerprint == supervised.fingerprint
     assert load_trained(checkpoints(tmp_path, "last")[-1]).fingerprint != supervised.fingerprint
     assert any("the run keeps the supervised checkpoint" in event for event in run.state.guards.events)
+    kept, last = (load_trained(path).info for path in (tmp_path, checkpoints(tmp_path, "last")[-1]))
+    assert (kept.step, kept.phase, last.step, last.phase) == (30, "supervised", 40, "unsupervised")
+    assert (kept.slides["unlabelled"], last.slides["unlabelled"]) == ([], ["c"])
 
 
 def test_a_run_that_ends_in_a_rollback_shows_the_weights_it_kept(pools: Pools, tmp_path: Path) -> None:
@@ -210,6 +213,12 @@ def test_a_run_that_ends_in_a_rollback_shows_the_weights_it_kept(pools: Pools, t
     assert any("once more: back to step 30" in event for event in run.state.guards.events)
     best = load_trained(checkpoints(tmp_path, "best")[-1])
     assert load_trained(tmp_path).fingerprint == best.fingerprint
+    assert load_trained(tmp_path).info == best.info
+    again = trainer(config, pools, tmp_path)
+    again.resume(checkpoints(tmp_path, "last")[-1])
+    again.fit()
+    assert again.state.step == 40
+    assert load_trained(tmp_path).info == best.info
     assert run.last_look is not None
     assert run.last_look.figures() == run.state.figures == best.info.figures
 

@@ -1,11 +1,15 @@
 """Sampling: quotas kept, every tile visited, a pure function of the batch's number."""
 
 import numpy as np
+import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from trainstores import make_config
 
-from wsiseg.train.sampler import QuotaSampler
+from wsiseg.train.data import Pool, Pools, make_stream
+from wsiseg.train.sampler import QuotaSampler, generator
 
 
 def sampler(
@@ -56,6 +60,29 @@ def test_seeds_and_streams_are_independent() -> None:
     other_stream = QuotaSampler(shows, 4, 0.5, 0, "unlabelled")
     assert not np.array_equal(one.draw(0), other_seed.draw(0))
     assert not np.array_equal(one.draw(0), other_stream.draw(0))
+
+
+def test_the_order_of_a_round_is_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+
+    def count(seed: int, stream: str, *position: int) -> np.random.Generator:
+        drawn.append(position[0])
+        return generator(seed, stream, *position)
+
+    monkeypatch.setattr("wsiseg.train.sampler.generator", count)
+    source = sampler(np.zeros((6, 0), dtype=bool), seed=1234)
+    positions = np.concatenate([source.draw(batch) for batch in range(4)])
+    rounds = [generator(1234, "labelled/round", n).permutation(6) for n in range(3)]
+    assert positions.tolist() == np.concatenate(rounds)[:16].tolist()
+    assert drawn == [0, 1, 2]
+
+
+def test_nobody_asks_which_classes_unlabelled_tiles_show(
+    pools: Pools, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(Pool, "class_pixels")
+    stream = make_stream(pools.unlabelled, "u", make_config().train, torch.device("cpu"), labelled=False)
+    assert len(stream.sampler.draw(0)) == 2
 
 
 def test_a_pool_without_foreground_falls_back_to_rounds() -> None:

@@ -211,9 +211,11 @@ def make_stream(
 ) -> Stream:
     """A stream over a pool, with its labels or without; streams of different names draw independently."""
     size = config.sampler.batch_size if labelled else config.sampler.unlabelled_batch_size
-    showing = shows(pool.class_pixels(), config.sampler.min_class_pixels)
+    showing = np.zeros((len(pool), 0), dtype=bool)
+    if labelled:
+        showing = shows(pool.class_pixels(), config.sampler.min_class_pixels)
     sampler = QuotaSampler(
-        shows=showing if labelled else np.zeros((len(pool), 0), dtype=bool),
+        shows=showing,
         batch_size=size,
         quota=config.sampler.class_quota,
         seed=config.seed,

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from wsiseg.calibration import BINS, calibration_error
 from wsiseg.classes import ClassSchema
-from wsiseg.config.training import TrainConfig
+from wsiseg.config.training import DiscriminatorConfig, TrainConfig
 from wsiseg.metrics import Scores
 from wsiseg.model.losses import as_shown, entropy_map, hard, known_pixels, likeliest, mean_over, one_hot
 from wsiseg.model.normalise import standardise, to_unit
+from wsiseg.resampling import ScoreName, mean_score
 from wsiseg.train.data import Pool
 from wsiseg.train.networks import Networks
 from wsiseg.train.subset import first_in_turn
@@ -42,20 +43,28 @@ class Look:
 
     @property
     def mean_iou(self) -> float:
-        """Mean IoU over the classes that occur; 0 where none does."""
-        value = self.scores.mean["iou"]
+        """Mean IoU over the classes that the truth shows; 0 where it shows none."""
+        value = self._mean("iou")
         return 0.0 if math.isnan(value) else value
 
     def figures(self) -> dict[str, Any]:
-        """Plain data, as kept in checkpoints; a class that does not occur has None."""
+        """Plain data, as kept in checkpoints; a class that the truth does not show has None."""
+        shown = self.scores.matrix.sum(axis=1) > 0
         return {
-            "mean_iou": _plain(self.scores.mean["iou"]),
-            "mean_f1": _plain(self.scores.mean["f1"]),
+            "mean_iou": _plain(self._mean("iou")),
+            "mean_f1": _plain(self._mean("f1")),
             "classes": {
-                name: {score: _plain(value) for score, value in self.scores.of(index).items()}
+                name: {
+                    score: _plain(value) if shown[index] else None
+                    for score, value in self.scores.of(index).items()
+                }
                 for index, name in enumerate(self.scores.names)
             },
         }
+
+    def _mean(self, score: ScoreName) -> float:
+        # Over the truth's classes alone: else one stray pixel of another class would add a score of 0.
+        return float(mean_score(self.scores.matrix, score))
 
 
 @dataclass
@@ -97,6 +106,11 @@ def look(
         seen += len(images_NHWC)
     scores = Scores.from_confusion(sums.matrix.view(classes, classes).cpu().numpy(), schema.names)
     return Look(scores, _gauges(sums, scores), _examples(networks, pool, config, examples))
+
+
+def shown_gauge(config: DiscriminatorConfig) -> str:
+    """The gauge of what a discriminator is shown in training: probabilities, or classes."""
+    return "d_argmax" if config.fake_input == "argmax" else "d_soft"
 
 
 def pool_batches(

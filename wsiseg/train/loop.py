@@ -20,7 +20,7 @@ from wsiseg.model.losses import class_weights
 from wsiseg.progress import Progress
 from wsiseg.train.data import Batch, Pools
 from wsiseg.train.feed import StepBatches, batch_maker
-from wsiseg.train.gauges import Look, look
+from wsiseg.train.gauges import Look, look, shown_gauge
 from wsiseg.train.guards import Guards, Verdict
 from wsiseg.train.networks import (
     Networks,
@@ -106,6 +106,7 @@ class Trainer:
         """
         state = self.state.load_networks(folder)
         self.state.step, self.state.phase = int(state["step"]), int(state["phase"])
+        self.state.taken_back = state.get("taken_back")
         self.state.figures = state["figures"]
         self.state.guards = Guards.from_json(self.config.train.guards, state["guards"])
         self.state.optimiser = self._new_optimiser(self.state.networks, self.state.phase)
@@ -181,6 +182,7 @@ class Trainer:
             metrics |= more
         norm = self._move(state.networks.student_wrapped, state.optimiser, span.optimiser(config).clip_norm)
         state.networks.ema.update(state.networks.student)
+        state.taken_back = None
         self.history.append(metrics | {"g_norm": norm})
         self._guard_discriminator(step, metrics)
         state.step += 1
@@ -260,8 +262,9 @@ class Trainer:
         if len(self.pools.validation):
             found = self._validate()
             guards = self.state.guards
+            score = found.gauges.get(shown_gauge(self.config.train.discriminator))
             verdict = guards.see_validation(
-                self.state.step, found.mean_iou, found.gauges.get("d_soft"), unlabelled=span.phase.unlabelled
+                self.state.step, found.mean_iou, score, unlabelled=span.phase.unlabelled
             )
             if guards.best_step == self.state.step:
                 self._save("best")
@@ -297,7 +300,7 @@ class Trainer:
         kept = [path for kind in ("best", "supervised") for path in checkpoints(self.folder, kind)]
         infos = {path: read_info(path) for path in kept}
         if best := next((path for path, info in infos.items() if info.step == guards.best_step), None):
-            self.state.load_networks(best)
+            self.state.take_back(best)
             guards.last_iou = guards.best_iou
             self.state.figures = dict(infos[best].figures)
             self.state.optimiser = self._new_optimiser(self.state.networks, self.state.phase)
@@ -314,7 +317,7 @@ class Trainer:
                 "the run keeps the supervised checkpoint"
             )
             logger.warning(guards.events[-1])
-            self.state.load_networks(supervised[-1])
+            self.state.take_back(supervised[-1])
             self._validate()
         elif len(self.pools.validation) and self.last_look is None:
             self.last_look = self._shared_look()

@@ -11,35 +11,38 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from wsiseg.classes import ClassSchema
+from wsiseg.config.training import DiscriminatorConfig
 from wsiseg.files import atomic_path
-from wsiseg.train.gauges import Look
+from wsiseg.train.gauges import Look, shown_gauge
 from wsiseg.train.watch import read_metrics
 
 EXAMPLES_FILE = "examples.png"
 
 
-def draw_results(folder: Path, schema: ClassSchema, seen: Look | None) -> None:
+def draw_results(folder: Path, schema: ClassSchema, seen: Look | None, judge: DiscriminatorConfig) -> None:
     """Every picture of a finished run.
 
     Args:
         folder: The run folder, with ``metrics.jsonl``.
         schema: The classes.
         seen: The last look at validation tiles; None without validation.
+        judge: What the discriminator is shown.
     """
     lines = read_metrics(folder)
-    plot_curves(lines, folder / "curves.png")
+    plot_curves(lines, folder / "curves.png", shown=shown_gauge(judge))
     if seen is not None:
         plot_gauges(lines, folder / "gauges.png")
         plot_confusion(seen.scores.matrix, seen.scores.names, folder / "confusion.png")
         plot_examples(schema, seen.examples, folder / EXAMPLES_FILE)
 
 
-def plot_curves(lines: Sequence[Mapping[str, Any]], target: Path) -> None:
+def plot_curves(lines: Sequence[Mapping[str, Any]], target: Path, *, shown: str = "d_soft") -> None:
     """Losses, discriminator and validation IoU over the steps.
 
     Args:
         lines: As in ``metrics.jsonl``.
         target: The PNG.
+        shown: The gauge of what the discriminator is shown.
     """
     figure = Figure(figsize=(12, 3.6), layout="constrained")
     axes = figure.subplots(1, 3)
@@ -47,7 +50,7 @@ def plot_curves(lines: Sequence[Mapping[str, Any]], target: Path) -> None:
     validation = [line for line in lines if line["kind"] == "validation"]
     _draw(axes[0], train, {"ce": "cross-entropy", "dice": "Dice", "pseudo_ce": "pseudo-labels"}, "losses")
     _draw(axes[1], train, {"d_loss": "$L_D$"}, "discriminator")
-    gauges = {"d_real": "D(annotation)", "d_soft": "D(prediction)"}
+    gauges = {"d_real": "D(annotation)", shown: "D(prediction)"}
     _draw(axes[1], [_flat(line, "gauges") for line in validation], gauges, "discriminator", style="--")
     classes = {name: name for line in validation[:1] for name in line.get("classes", {})}
     for name in classes:

@@ -6,6 +6,7 @@ uninterrupted one would have drawn, on any number of workers and devices.
 
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,5 +54,13 @@ class QuotaSampler:
 
     def _in_rounds(self, place: int) -> int:
         round_, position = divmod(place, len(self.shows))
-        order = generator(self.seed, f"{self.stream}/round", round_).permutation(len(self.shows))
-        return int(order[position])
+        return int(_order(self.seed, f"{self.stream}/round", round_, len(self.shows))[position])
+
+
+# A run draws from four streams, a batch from two rounds at most.
+@lru_cache(maxsize=8)
+def _order(seed: int, stream: str, round_: int, count: int) -> NDArray[np.int64]:
+    """The order of all tiles in a round."""
+    order = generator(seed, stream, round_).permutation(count)
+    order.setflags(write=False)
+    return order

@@ -69,12 +69,24 @@ class Split:
 
 
 def split_stores(
-    stores: Sequence[Store], config: SplitConfig, seed: int, patients: Mapping[str, str] | None = None
+    stores: Sequence[Store],
+    config: SplitConfig,
+    seed: int,
+    patients: Mapping[str, str] | None = None,
+    *,
+    named_in: str = "train.split.validation_slides",
 ) -> Split:
     """Keep some labelled slides for validation.
 
     All slides of a patient stay together. With a single labelled patient there is nothing to validate on:
     tiles of one slide resemble each other too much to examine on them.
+
+    Args:
+        stores: Of all slides.
+        config: How to choose.
+        seed: Of the choice.
+        patients: Slide -> patient, instead of a pattern.
+        named_in: Where the user has written ``validation_slides``, for messages.
 
     Raises:
         TrainingDataError: One slide occurs in two stores, or a patient on both sides.
@@ -83,7 +95,7 @@ def split_stores(
     _refuse_twins(stores)
     groups = [_group(store.name, config, patients) for store in stores]
     if config.validation_slides:
-        validation = _named(stores, groups, config)
+        validation = _named(stores, groups, config, named_in)
     else:
         validation = _drawn(stores, groups, config, seed)
     chosen = {groups[position] for position in validation}
@@ -151,20 +163,18 @@ def _refuse_twins(stores: Sequence[Store]) -> None:
             )
 
 
-def _named(stores: Sequence[Store], groups: Sequence[str], config: SplitConfig) -> list[int]:
+def _named(stores: Sequence[Store], groups: Sequence[str], config: SplitConfig, named_in: str) -> list[int]:
     names = [store.name for store in stores]
     wanted = {Path(name).stem if name not in names else name for name in config.validation_slides}
     if missing := sorted(wanted - set(names)):
-        raise ConfigError(
-            "train.split.validation_slides", found=", ".join(missing), expected=f"some of {', '.join(names)}"
-        )
+        raise ConfigError(named_in, found=", ".join(missing), expected=f"some of {', '.join(names)}")
     chosen = [position for position, name in enumerate(names) if name in wanted]
     inside = {groups[position] for position in chosen}
     left = [p for p, group in enumerate(groups) if group in inside and p not in chosen]
     if overlap := [names[p] for p in left if stores[p].labelled.any()]:
         raise TrainingDataError(
             f"{groups[left[0]]} is on both sides of the split",
-            found=f"{', '.join(overlap)} outside train.split.validation_slides",
+            found=f"{', '.join(overlap)} outside {named_in}",
             remedy="Name all slides of a patient, or none",
         )
     return chosen

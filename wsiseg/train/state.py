@@ -34,6 +34,7 @@ class TrainState:
         step: Segmentor steps taken.
         phase: Position of the phase that ``optimiser`` belongs to.
         figures: Of the last validation.
+        taken_back: Step and phase of the checkpoint whose weights were taken back, until the next step.
     """
 
     networks: Networks
@@ -43,9 +44,17 @@ class TrainState:
     step: int = 0
     phase: int = 0
     figures: dict[str, Any] = field(default_factory=dict)
+    taken_back: list[int] | None = None
 
     def save(self, run: Path, kind: str, config: Config, slides: dict[str, list[str]]) -> Path:
-        """Write checkpoint ``<kind>-<step>`` of a run; ``final`` holds only what predicts."""
+        """Write checkpoint ``<kind>-<step>`` of a run.
+
+        ``final`` holds only what predicts, and says of which step and phase its weights are; the others are
+        where the run goes on.
+        """
+        step, phase = self.step, self.phase
+        if kind == "final" and self.taken_back is not None:
+            step, phase = self.taken_back
         networks = {"segmentor": self.networks.ema.teacher.state_dict()}
         if kind != "final":
             networks["student"] = self.networks.student.state_dict()
@@ -53,12 +62,12 @@ class TrainState:
             networks["discriminator"] = self.networks.discriminator.state_dict()
         info = CheckpointInfo(
             config=config,
-            step=self.step,
-            phase=config.train.phases[self.phase].name,
-            slides=slides,
+            step=step,
+            phase=config.train.phases[phase].name,
+            slides=slides if _has_seen_unlabelled(config, phase) else {**slides, "unlabelled": []},
             figures=self.figures,
         )
-        target = checkpoint_path(run, kind, self.step)
+        target = checkpoint_path(run, kind, step)
         write_checkpoint(target, info, networks, None if kind == "final" else self._plain())
         return target
 
@@ -72,7 +81,17 @@ class TrainState:
             "discriminator_optimiser": None if judge is None else judge.state_dict(),
             "guards": self.guards.to_json(),
             "figures": self.figures,
+            "taken_back": self.taken_back,
         }
+
+    def take_back(self, folder: Path) -> None:
+        """Take the weights of an earlier checkpoint; the step count goes on.
+
+        Raises:
+            CheckpointFormatError: Damaged, or of other networks.
+        """
+        state = self.load_networks(folder)
+        self.taken_back = [int(state["step"]), int(state["phase"])]
 
     def load_networks(self, folder: Path) -> dict[str, Any]:
         """Load the weights of all networks; returns the rest of the checkpoint.
@@ -93,6 +112,11 @@ class TrainState:
         self.optimiser.load_state_dict(state["optimiser"])
         if self.discriminator_optimiser is not None:
             self.discriminator_optimiser.load_state_dict(state["discriminator_optimiser"])
+
+
+def _has_seen_unlabelled(config: Config, phase: int) -> bool:
+    """Whether weights of a phase have learnt from unlabelled tiles."""
+    return any(earlier.unlabelled for earlier in config.train.phases[: phase + 1])
 
 
 def prune(run: Path, kind: str, keep: Path) -> None:
