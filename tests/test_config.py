@@ -55,6 +55,8 @@ def test_an_empty_file_means_the_defaults(tmp_path: Path) -> None:
         ("classes: [{name: a, color: [1, 2, 300]}]", r"classes\.0\.color\.2: .*less than or equal to 255"),
         ("classes: [{name: a, color: '#12345g'}]", r"classes\.0\.color: Input should be a list"),
         ("tiling: {tile_px: 100000}", "tiling.tile_px: .*less than or equal to 8192"),
+        ("train: {segmentor: {std: [0, 1, 1]}}", r"train\.segmentor\.std.*greater than 0"),
+        ("train: {seed: 4294967296}", r"train\.seed: .*less than or equal to 4294967295"),
         ("train: {steps: 20, steps: 30}", "line 1: the key 'steps' stands twice"),
         ("tiling:\n\tmpp: 1", "line 2: a tab, where YAML wants spaces"),
         ("- a\n- b", "found list, expected a mapping, `name: value` on each line"),
@@ -126,6 +128,8 @@ def test_schema_follows_the_classes() -> None:
     classes = [{"name": "background", "color": [0, 0, 0]}, {"name": "glom", "color": [1, 2, 3]}]
     config = parse_config({"classes": classes}, source="here")
     assert config.schema_.names == ("background", "glom")
+    copied = config.model_copy(update={"classes": Config().classes})
+    assert copied.schema_.names == Config().schema_.names
 
 
 def test_every_setting_has_a_description() -> None:

@@ -78,13 +78,6 @@ def test_shares_are_sorted_and_exact() -> None:
     assert make_study(shares=[1, "1 / 32", 0.1]).shares == (Fraction(1, 32), Fraction(1, 10), Fraction(1))
 
 
-def test_arms_share_no_settings_by_accident() -> None:
-    settings = {"train.augment": {"hed": 0.0}}
-    study = make_study(arms={"A+": settings, "B": {**settings, "train.augment.noise": 0.0}})
-    assert arm_config(study, "B").train.augment.noise == 0.0
-    assert arm_config(study, "A+").train.augment.noise != 0.0
-
-
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -96,9 +89,20 @@ def test_arms_share_no_settings_by_accident() -> None:
         ({"shares": [True]}, "a share is written as"),
         ({"shares": []}, "shares"),
         ({"seeds": [-1]}, "greater than or equal to 0"),
+        ({"seeds": [2**32]}, "less than or equal to 4294967295"),
         ({"arms": {"A/B": {}}, "baseline": "A/B"}, "letters, digits"),
         ({"arms": {"A+": {"train.seed": 3}}}, "train.seed follows from shares and seeds"),
         ({"arms": {"A+": {"train": {"steps": 3}}}}, "write settings as section.key: value"),
+        (
+            {"arms": {"A+": {"train.discriminator": {"kind": "none"}}}},
+            "'train.discriminator': write settings as",
+        ),
+        (
+            {"overrides": {"train.discriminator": {"kind": "none"}}},
+            "'train.discriminator': write settings as",
+        ),
+        ({"overrides": {"train.split.labelled_seed": 3}}, "train.split.labelled_seed follows from"),
+        ({"overrides": {"base": "paper"}}, "'base': write settings as section.key: value"),
         ({"overrides": {"steps": 3}}, "write settings as section.key: value"),
         ({"arms": {"A+": {"base": 5}}}, "A+.base: name a recipe or a YAML file"),
         ({"arms": {"A+": None}}, "arms.A+: Input should be a mapping"),

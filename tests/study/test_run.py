@@ -18,7 +18,7 @@ from studycells import SUPERVISED, make_study, write_cells
 from trainstores import make_config
 
 from wsiseg.config.study import StudyConfig
-from wsiseg.errors import ConfigError, StoreFormatError, TrainingDivergedError
+from wsiseg.errors import ConfigError, StoreFormatError, TrainingDivergedError, TrainingError
 from wsiseg.lock import write_lock
 from wsiseg.model.checkpoint import load_trained
 from wsiseg.model.segmentor import build_segmentor
@@ -250,6 +250,36 @@ def test_a_process_takes_a_gpu_of_those_that_were_allotted(
     numbers.put(3)
     enter_process(numbers, 4)
     assert os.environ["CUDA_VISIBLE_DEVICES"] == own
+
+
+@pytest.mark.parametrize(("cores", "before", "threads"), [(8, 6, 4), (8, 3, 3), (1, 6, 1)])
+def test_processes_without_gpus_share_the_cores_that_they_may_use(
+    monkeypatch: pytest.MonkeyPatch, cores: int, before: int, threads: int
+) -> None:
+    """Also on a machine whose GPU was not asked for."""
+    found: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: before)
+    monkeypatch.setattr(torch, "set_num_threads", found.append)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    numbers: queue.Queue[int] = queue.Queue()
+    numbers.put(0)
+    enter_process(numbers, 2, "cpu")
+    assert found == [threads]
+
+
+def test_too_little_memory_ends_one_cell_and_is_let_go_of(
+    tiles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhaust(*_: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(work, "_train", lambda *_: tiles)
+    monkeypatch.setattr(work, "_examine", exhaust)
+    error = attempt(plan_tasks(make_study(), tiles, Place(tiles.parent / "out", "cpu"))[0])
+    assert isinstance(error, TrainingError)
+    assert "the GPU has too little memory for examining" in str(error)
+    assert error.__traceback__ is error.__context__ is None
 
 
 def test_an_error_in_another_process_is_the_same_error(tiles: Path) -> None:

@@ -91,6 +91,8 @@ def test_results_of_other_tiles_than_most_are_left_out_and_named(tmp_path: Path)
 
 def test_results_that_are_not_of_the_grid_are_named(tmp_path: Path) -> None:
     write_cells(tmp_path, make_study(**GRID), {"A+": 0.8, "H": 0.9})
+    # Left by a process that was killed while it wrote.
+    (tmp_path / "cells" / ".A+_1_4.json.partial-x1.json").touch()
     results = gather(tmp_path, seeds=[0, 1, 2, 3])
     assert len(results.cells) == 24
     assert results.notes == (

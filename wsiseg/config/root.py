@@ -1,6 +1,5 @@
 """The whole configuration: one YAML file may hold any part of it, the rest keeps its defaults."""
 
-from functools import cached_property
 from typing import Self
 
 from pydantic import Field, model_validator
@@ -23,7 +22,7 @@ class Config(Section):
     train: TrainConfig = Field(default_factory=TrainConfig)
     predict: PredictConfig = Field(default_factory=PredictConfig)
 
-    @cached_property
+    @property
     def schema_(self) -> ClassSchema:
         """The class schema (underscore: pydantic keeps ``schema`` for itself)."""
         return build_schema(self.classes)

@@ -18,6 +18,7 @@ from pydantic import (
 
 from wsiseg.config.base import Section
 from wsiseg.config.root import Config
+from wsiseg.config.training import MAX_SEED
 from wsiseg.config.yaml_io import find_recipe, parse_config, parse_model, read_mapping, set_key
 from wsiseg.errors import ConfigError
 
@@ -72,6 +73,15 @@ Settings = dict[str, Any]
 """``section.key`` -> value, as with ``--set`` on the command line."""
 
 
+def _check_settings(settings: Settings) -> None:
+    for key, value in settings.items():
+        if key in FROM_THE_GRID:
+            raise ValueError(f"{key} follows from shares and seeds; leave it out")
+        # A whole section would silently take the place of the base's.
+        if "." not in key or isinstance(value, dict):
+            raise ValueError(f"{key!r}: write settings as section.key: value, each key for itself")
+
+
 class AcquireConfig(Section):
     """One round of active learning: what a model of ``after`` would have annotated next is labelled too."""
 
@@ -94,7 +104,9 @@ class StudyConfig(Section):
     )
     baseline: str = Field(description="The arm that the others are compared with")
     shares: tuple[Share, ...] = Field(min_length=1, description="Of the labels, such as 1/32; 1 is all")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1, description="Each is a repetition")
+    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field(
+        min_length=1, description="Each is a repetition"
+    )
     test_slides: tuple[str, ...] = Field(
         (), description="Examined on; never learnt from, not even unlabelled"
     )
@@ -120,17 +132,17 @@ class StudyConfig(Section):
                 raise ValueError(f"{name}.{BASE}: name a recipe or a YAML file")
         return value
 
-    @field_validator("arms", "overrides")
+    @field_validator("arms")
     @classmethod
-    def _the_grid_sets_its_keys(cls, value: dict[str, Any]) -> dict[str, Any]:
-        settings = [value, *(inner for inner in value.values() if isinstance(inner, dict))]
-        for key in FROM_THE_GRID:
-            if any(key in inner for inner in settings):
-                raise ValueError(f"{key} follows from shares and seeds; leave it out")
-        for key in (key for inner in (settings[1:] or settings) for key in inner):
-            # A whole section would silently take the place of the base's.
-            if "." not in key and key not in {BASE, ACQUIRE}:
-                raise ValueError(f"{key!r}: write settings as section.key: value")
+    def _arms_are_settings(cls, value: dict[str, Settings]) -> dict[str, Settings]:
+        for settings in value.values():
+            _check_settings({key: own for key, own in settings.items() if key not in {BASE, ACQUIRE}})
+        return value
+
+    @field_validator("overrides")
+    @classmethod
+    def _overrides_are_settings(cls, value: Settings) -> Settings:
+        _check_settings(value)
         return value
 
     @field_validator("shares", "seeds")

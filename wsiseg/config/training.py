@@ -6,7 +6,7 @@ part can never run away with the segmentor. ``configs/paper.yaml`` holds the pub
 
 import math
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -24,6 +24,11 @@ def _volume(rows: Sequence[Sequence[float]]) -> float:
 
 
 RGB = tuple[float, float, float]
+
+Positive = Annotated[float, Field(gt=0)]
+
+MAX_SEED = 2**32 - 1
+"""Torch takes 64 bits, of which a step's own seed needs some."""
 
 IMAGENET_MEAN: RGB = (0.485, 0.456, 0.406)
 IMAGENET_STD: RGB = (0.229, 0.224, 0.225)
@@ -49,7 +54,9 @@ class SegmentorConfig(Section):
         "auto",
         description="Of an input in 0-1; auto: what timm's weights of the encoder expect, or ImageNet's",
     )
-    std: RGB | Literal["auto"] = Field("auto", description="Of an input in 0-1; auto: as mean")
+    std: tuple[Positive, Positive, Positive] | Literal["auto"] = Field(
+        "auto", description="Of an input in 0-1; auto: as mean"
+    )
 
     @property
     def input_statistics(self) -> tuple[RGB, RGB]:
@@ -215,7 +222,7 @@ class GuardConfig(Section):
 class TrainConfig(Section):
     """The method: networks, losses, schedule."""
 
-    seed: int = Field(0, ge=0, description="Seed of everything random")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="Seed of everything random")
     steps: int | Literal["auto"] = Field(
         "auto", description="Segmentor steps of all phases; auto: 600 on a CPU, 20000 on a GPU"
     )

@@ -104,7 +104,9 @@ def collect(study: StudyConfig, planned: Sequence[Cell], out: Path, wanted: Want
     cells = {cell: data for cell, data in found.items() if cell not in odd}
     _check_alike(cells)
     names = {cell.name for cell in planned}
-    strangers = sorted(path.stem for path in (out / CELLS).glob("*.json") if path.stem not in names)
+    # What begins with a dot is being written, or was when its writer died.
+    there = {path.stem for path in (out / CELLS).glob("*.json") if not path.name.startswith(".")}
+    strangers = sorted(there - names)
     notes = [
         f"{len(which)} {what}: {', '.join(which[:5])}{' ...' if len(which) > 5 else ''}"
         for which, what in (

@@ -44,7 +44,7 @@ def take_sides(stores: Sequence[TileStore], test_slides: Sequence[str], train: T
             remedy="Name slides without their suffix, or tile them",
         )
     split = SplitConfig(validation_slides=tuple(test_slides), patient_pattern=train.split.patient_pattern)
-    found = split_stores(stores, split, seed=0)
+    found = split_stores(stores, split, seed=0, named_in="the test slides (test_slides, or folds)")
     sides = Sides(
         teaching=tuple(stores[position] for position in found.training),
         testing=tuple(stores[position] for position in found.validation),

@@ -18,6 +18,7 @@ import torch
 from wsiseg.errors import ConfigError, TrainingError, WsisegError
 from wsiseg.progress import NullProgress, Progress
 from wsiseg.study.work import CellTask, run_cell
+from wsiseg.train.prepare import Device
 
 Ended = tuple[CellTask, WsisegError | None]
 
@@ -51,6 +52,8 @@ def attempt(task: CellTask, progress: Progress | None = None) -> WsisegError | N
     try:
         run_cell(task, progress or NullProgress())
     except WsisegError as err:
+        # Their frames hold the networks, whose memory the next cell needs.
+        err.__traceback__ = err.__cause__ = err.__context__ = None
         return err
     return None
 
@@ -76,7 +79,8 @@ def run_in_processes(tasks: Sequence[CellTask], count: int) -> Iterator[Ended]:
     numbers: Queue[int] = context.Queue()
     for number in range(count):
         numbers.put(number)
-    pool = ProcessPoolExecutor(count, context, initializer=enter_process, initargs=(numbers, count))
+    device = tasks[0].place.device
+    pool = ProcessPoolExecutor(count, context, initializer=enter_process, initargs=(numbers, count, device))
     try:
         waiting = {pool.submit(attempt, task): task for task in tasks}
         for future in as_completed(waiting):
@@ -127,18 +131,25 @@ def _unless_fatal(error: WsisegError | None) -> WsisegError | None:
     return error
 
 
-def enter_process(numbers: "Queue[int]", count: int) -> None:
+def enter_process(numbers: "Queue[int]", count: int, device: Device = "auto") -> None:
     """Take a GPU, or a share of the cores; end when the parent is gone, even if it was killed."""
     number = numbers.get()
-    gpus = torch.cuda.device_count()
+    gpus = 0 if device == "cpu" else torch.cuda.device_count()
     if gpus:
         # Read before the first use of CUDA, which comes with the first cell. Of the GPUs that this machine's
         # scheduler has allotted, not of all.
         allotted = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
         os.environ["CUDA_VISIBLE_DEVICES"] = allotted[number % gpus]
     else:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), _cores() // count)))
     threading.Thread(target=_follow_parent, daemon=True).start()
+
+
+def _cores() -> int:
+    """Cores that this process may use: a scheduler, or a container, may have set fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _follow_parent() -> None:

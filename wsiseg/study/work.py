@@ -19,6 +19,7 @@ from wsiseg.errors import CheckpointError, TrainingDataError, TrainingError
 from wsiseg.files import as_output_error, write_json
 from wsiseg.lock import write_lock
 from wsiseg.model.checkpoint import checkpoints, load_trained
+from wsiseg.model.machine import memory_errors
 from wsiseg.outcome import REPORT_FILE
 from wsiseg.progress import NullProgress, Progress
 from wsiseg.study.acquire import propose
@@ -137,7 +138,8 @@ def run_cell(task: CellTask, progress: Progress | None = None) -> None:
         begun = time.monotonic()
         task = _with_acquired(task)
         run = _train(task, progress)
-        figures = _examine(task, run, progress)
+        with memory_errors("examining", "Let nothing else run on it, or examine with --device cpu"):
+            figures = _examine(task, run, progress)
         made = _made(task.place.device, time.monotonic() - begun)
         taught = {**_training(run), "also_labelled": _also_labelled(task)}
         result = {**_head(task.cell), "made": made, "training": taught, **figures}
