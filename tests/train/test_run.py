@@ -288,6 +288,15 @@ def test_what_was_chosen_in_the_users_place_is_said(tmp_path: Path, monkeypatch:
     assert any("no ImageNet weights of tu-xception65 on this machine" in notice for notice in told)
 
 
+@pytest.mark.parametrize(("slides", "told"), [(3, True), (5, False)])
+def test_that_few_slides_teach_is_said(tmp_path: Path, slides: int, *, told: bool) -> None:
+    for number in range(slides):
+        write_tiles(tmp_path, f"slide-{number}")
+    notices = prepare(make_config(), tmp_path, "cpu", None).notices
+    wanted = f"labelled slides: {slides - 1} to learn from, 1 kept back"
+    assert any(notice.startswith(wanted) for notice in notices) == told
+
+
 def test_without_validation_the_last_average_is_kept(tmp_path: Path) -> None:
     write_tiles(tmp_path / "tiles", "only")
     result = begin_run(
@@ -298,7 +307,7 @@ def test_without_validation_the_last_average_is_kept(tmp_path: Path) -> None:
         progress=NullProgress(),
     )
     assert result.figures == {}
-    assert any("no slide is left to validate on" in notice for notice in result.notices)
+    assert any("no slide is kept to validate on" in notice for notice in result.notices)
     assert any("no unlabelled tiles" in notice for notice in result.notices)
     final, last = (checkpoints(tmp_path / "run", kind)[-1] for kind in ("final", "last"))
     assert load_trained(final).fingerprint == load_trained(last).fingerprint
