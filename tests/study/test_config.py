@@ -45,7 +45,7 @@ def test_only_arms_about_the_network_take_another_one(path: Path) -> None:
     encoders = {arm: arm_config(study, arm).train.segmentor.encoder for arm in study.arms}
     usual = encoders[study.baseline]
     others = {arm: encoder for arm, encoder in encoders.items() if encoder != usual}
-    assert others.keys() <= {"L+", "I+", "W+"}
+    assert others.keys() <= {"L+", "I+", "W+", "WH"}
     assert set(others.values()) <= {"tu-tf_efficientnet_lite0"}
 
 
