@@ -180,7 +180,7 @@ def build_table(
     schema: ClassSchema,
     *,
     frame: GridFrame,
-    pixel_um: tuple[float, float],
+    pixel_area_um2: float,
     probability: MaskStore,
     confidence: MaskStore | None = None,
     identity: str,
@@ -192,7 +192,7 @@ def build_table(
         outlines: The same objects as they are to be written, simplified or not, in grid pixels.
         schema: The classes.
         frame: The grid frame.
-        pixel_um: What a grid pixel measures, ``(x, y)``.
+        pixel_area_um2: Area of a grid pixel.
         probability: Of what was predicted, in steps of 1 / 255.
         confidence: The discriminator's, in steps of 1 / 255.
         identity: What the ids are made from.
@@ -202,7 +202,6 @@ def build_table(
     exact = Outlines.joined([traced[name] for name in names], file)
     sizes = [len(traced[name]) for name in names]
     figures = exact.map(_figures, columns=4)
-    pixel_area_um2 = pixel_um[0] * pixel_um[1]
     return ObjectTable(
         schema=schema,
         outlines=Outlines.joined([outlines[name] for name in names], file),

@@ -1,5 +1,6 @@
 """A slide from its file to finished predictions."""
 
+import math
 import shutil
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -200,8 +201,7 @@ class _Job:
     def _outline(self, work: WorkFolder, file: PolygonFile) -> ObjectTable:
         """Trace and measure the objects; their outlines wait in ``file``."""
         config, schema = self.settings.predict, self.model.schema
-        pixel_um = self.slide.pixel_um(self.frame)
-        area_um2 = pixel_um[0] * pixel_um[1]
+        area_um2 = math.prod(self.slide.pixel_um(self.frame))
         traced = trace_objects(work.masks.label, schema, area_um2, self.progress, file)
         if config.split_nuclei:
             traced = split_touching(traced, schema, area_um2, self.progress)
@@ -217,7 +217,7 @@ class _Job:
             outlines,
             schema,
             frame=self.frame,
-            pixel_um=pixel_um,
+            pixel_area_um2=area_um2,
             probability=work.masks.probability,
             confidence=work.masks.confidence,
             identity=identity,

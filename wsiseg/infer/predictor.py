@@ -17,7 +17,7 @@ from wsiseg.infer.turning import DIHEDRAL, FLIPS, Predictor, TurningPredictor
 from wsiseg.model.checkpoint import TrainedModel, load_trained
 from wsiseg.model.discriminator import score_pixels
 from wsiseg.model.losses import as_shown
-from wsiseg.model.machine import computes_bf16, has_compiler
+from wsiseg.model.machine import check_compiler, computes_bf16
 
 
 class TorchPredictor:
@@ -171,10 +171,7 @@ def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
 
 
 def _compiled(network: torch.nn.Module, device: torch.device) -> Callable[[Tensor], Tensor]:
-    if device.type == "cpu" and not has_compiler():
-        raise ConfigError(
-            "predict.compile: no C++ compiler is installed",
-            remedy="Install one, or leave predict.compile at false",
-        )
+    if device.type == "cpu":
+        check_compiler("predict.compile")
     compiled: Callable[[Tensor], Tensor] = torch.compile(network, dynamic=False)
     return compiled

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import torch
 
-from wsiseg.errors import TrainingError
+from wsiseg.errors import ConfigError, TrainingError
 
 
 def computes_bf16(device: torch.device) -> bool:
@@ -20,9 +20,19 @@ def computes_bf16(device: torch.device) -> bool:
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 
-def has_compiler() -> bool:
-    """Whether there is the C++ compiler that ``torch.compile`` needs on a CPU."""
-    return any(shutil.which(name) for name in ("c++", "g++", "clang++"))
+def check_compiler(key: str) -> None:
+    """Make sure that there is the C++ compiler which ``torch.compile`` needs on a CPU.
+
+    Args:
+        key: The setting that asks for it, for the message.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if not any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        raise ConfigError(
+            f"{key}: no C++ compiler is installed", remedy=f"Install one, or leave {key} at false"
+        )
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from wsiseg.config.root import Config
 from wsiseg.config.training import SegmentorConfig, TrainConfig
 from wsiseg.errors import ConfigError, TrainingDataError
 from wsiseg.model.discriminator import PATCH_LAYERS
-from wsiseg.model.machine import computes_bf16, has_compiler
+from wsiseg.model.machine import check_compiler, computes_bf16
 from wsiseg.model.segmentor import LARGE_ENCODER, TILE_MULTIPLE, resolve_segmentor
 from wsiseg.train.data import Pools, check_alike, make_pools, open_stores
 from wsiseg.train.schedule import resolve_steps, without_unlabelled
@@ -55,11 +55,8 @@ def prepare(config: Config, tiles: Path, device: Device, patients: Path | None) 
     stores = open_stores(tiles)
     check_alike(stores)
     on_gpu = _on_gpu(device)
-    if config.train.compile and not on_gpu and not has_compiler():
-        raise ConfigError(
-            "train.compile: no C++ compiler is installed",
-            remedy="Install one, or leave train.compile at false",
-        )
+    if config.train.compile and not on_gpu:
+        check_compiler("train.compile")
     asked = config.train.segmentor
     config = resolve(config, stores, on_gpu=on_gpu)
     train = config.train
