@@ -66,7 +66,7 @@ def describe(name: Path, tiles: Path, steps: int) -> None:
             train = cell_config(config, share, seed).train
             teaching = take_sides(stores, test_slides, train).teaching
             pool = make_pools(teaching, split_stores(teaching, train.split, seed), train).labelled
-            sampler = make_stream(pool, "labelled", train, torch.device("cpu")).sampler
+            sampler = make_stream(pool, "labelled", train, torch.device("cpu"), labelled=True).sampler
             pixels = pool.class_pixels()
             drawn = pixels[np.concatenate([sampler.draw(step) for step in range(steps)])]
             show = (pixels >= train.sampler.min_class_pixels).mean(axis=0)

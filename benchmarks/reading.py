@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import openslide
@@ -162,7 +163,7 @@ def main() -> None:
                 )
 
 
-def _synthetic(path: Path, side: int, level_factor: int) -> Path:
+def _synthetic(path: Path, side: int, level_factor: Literal[2, 4]) -> Path:
     make_slide(path, SlideSpec(seed=1, size_px=(side, side), level_factor=level_factor), workers=2)
     return path
 

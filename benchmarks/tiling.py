@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -211,7 +212,7 @@ def codecs(store: Path, repeat: int, count: int = 64) -> None:
     """Table 3."""
     opened = TileStore.open(store)
     images = opened.images(np.linspace(0, len(opened) - 1, min(count, len(opened))).astype(int).tolist())
-    encoders: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes], Callable[[bytes], object]]] = {
+    encoders: dict[str, tuple[Callable[[NDArray[np.uint8]], bytes | bytearray], Callable[[Any], object]]] = {
         **{name: (codec.encode, codec.decode) for name, codec in NUMCODECS.items()},
         "png 1": (lambda image: imagecodecs.png_encode(image, level=1), imagecodecs.png_decode),
         "wsiseg": (lambda image: b"".join(encode_image(image)), NUMCODECS["blosc lz4 1"].decode),

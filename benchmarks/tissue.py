@@ -14,7 +14,6 @@ import tempfile
 import time
 from itertools import product
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,9 +46,9 @@ def find(path: Path) -> tuple[TissueMap, float, str]:
 def drawn(spec: SlideSpec, tissue: TissueMap) -> NDArray[np.bool_]:
     """The tissue that the synthetic slide has, at the size of the mask."""
     height, width = tissue.mask.shape
-    x_um = (np.arange(width) + 0.5) * tissue.downsample[0] * spec.mpp
-    y_um = (np.arange(height) + 0.5) * tissue.downsample[1] * spec.mpp
-    return cast("NDArray[np.bool_]", Scene(spec).outline.block(x_um, y_um) > 0)
+    x_um = (np.arange(width, dtype=np.float64) + 0.5) * (tissue.downsample[0] * spec.mpp)
+    y_um = (np.arange(height, dtype=np.float64) + 0.5) * (tissue.downsample[1] * spec.mpp)
+    return Scene(spec).outline.block(x_um, y_um) > 0
 
 
 def compare(path: Path, spec: SlideSpec) -> None:

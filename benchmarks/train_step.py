@@ -23,8 +23,9 @@ import torch
 from wsiseg.classes import default_schema
 from wsiseg.config import load_config
 from wsiseg.geometry import GridFrame
+from wsiseg.lock import write_lock
 from wsiseg.progress import NullProgress
-from wsiseg.tilestore import StoreHeader, StorePlan, StoreWriter, TileStore, encode_tile, store_lock
+from wsiseg.tilestore import StoreHeader, StorePlan, StoreWriter, TileStore, encode_tile
 from wsiseg.train.data import make_pools
 from wsiseg.train.feed import batch_maker
 from wsiseg.train.loop import Trainer
@@ -52,7 +53,7 @@ def write_noise(folder: Path, name: str, tile_px: int, count: int, *, labelled: 
         provenance={"slide": {"path": name, "fingerprint": name}},
     )
     plan = StorePlan(header, np.arange(count), np.ones(count, dtype=np.float32))
-    with store_lock(folder / f"{name}.zarr"):
+    with write_lock(folder / f"{name}.zarr"):
         writer = StoreWriter.begin(folder / f"{name}.zarr", plan)
         for shard, positions in list(writer.pending()):
             tiles = []
@@ -145,7 +146,12 @@ def networks_alone(trainer: Trainer, span: Span, steps: int) -> float:
         trainer.fabric.backward(loss)
 
     once(0)
-    seconds = timed(lambda: [once(step) for step in range(steps)], trainer.fabric.device)
+
+    def all_steps() -> None:
+        for step in range(steps):
+            once(step)
+
+    seconds = timed(all_steps, trainer.fabric.device)
     networks.student.zero_grad(set_to_none=True)
     if networks.discriminator is not None:
         networks.discriminator.zero_grad(set_to_none=True)

@@ -41,7 +41,7 @@ FLOORS = {
     },
     3: {"model"},
     4: {"tiling", "train", "infer", "evaluate", "synthetic", "report", "demo", "study"},
-    5: {"cli"},
+    5: {"cli", "__main__"},
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 
@@ -112,6 +112,12 @@ def test_heavy_packages_are_imported_where_they_belong(module: Path) -> None:
         allowed = HEAVY.get(name.split(".")[0])
         if allowed is not None:
             assert module.as_posix().startswith(allowed or ("nowhere",)), f"{module} imports {name}"
+
+
+def test_the_package_can_be_run() -> None:
+    command = [sys.executable, "-m", "wsiseg", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("wsiseg, version"), done.stderr
 
 
 @pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)], ids=" ".join)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from wsiseg.config.root import Config
 from wsiseg.config.training import OptimiserConfig
 from wsiseg.model.discriminator import Discriminator, build_discriminator
+from wsiseg.model.grouped import SoundGradients
 from wsiseg.model.segmentor import build_segmentor, split_parameters
 from wsiseg.train.ema import Ema
 
@@ -36,6 +37,12 @@ class Networks:
     ema: Ema
     discriminator: Discriminator | None
     discriminator_wrapped: _FabricModule | None
+
+    def segment(self, image_NCHW: Tensor) -> Tensor:
+        """The student's logits, to be differentiated."""
+        with SoundGradients():
+            logits: Tensor = self.student_wrapped(image_NCHW)
+        return logits.float()
 
     def predict(self, image_NCHW: Tensor) -> Tensor:
         """The student's logits without gradient, by batch statistics, leaving its statistics alone."""

@@ -173,7 +173,7 @@ def segmentor_loss(
             unlabelled_image, pseudo = cutmix(unlabelled.image_NCHW, pseudo, generator)
     images = [] if labelled is None else [labelled.image_NCHW]
     images += [] if unlabelled_image is None else [unlabelled_image]
-    logits_NKHW = networks.student_wrapped(torch.cat(images) if len(images) > 1 else images[0]).float()
+    logits_NKHW = networks.segment(torch.cat(images) if len(images) > 1 else images[0])
     split = 0 if labelled is None else len(labelled.image_NCHW)
     loss, metrics = logits_NKHW.sum() * 0.0, Metrics()
     if labelled is not None:
