@@ -112,6 +112,7 @@ def test_overrides_win_over_the_file_and_later_over_earlier(tmp_path: Path) -> N
         ("tiling.tile_px=[", "is not a YAML value"),
         ("tiling.mpp.x=1", r"tiling\.mpp"),
         ("tiling.size=1", "unknown key 'tiling.size'"),
+        ("train.discriminator_optimiser.head_lr_factor=2", "a discriminator has one learning rate"),
     ],
 )
 def test_bad_overrides_are_named(override: str, message: str) -> None:

@@ -42,8 +42,8 @@ def command(
 
     CONFIG is a YAML file or the name of a study that comes with wsiseg (label-efficiency,
     label-efficiency-small, label-efficiency-long, annotate-next, four-tiles, kidney-pas, nuclei,
-    paper-protocol, paper-protocol-small): arms x shares of the labels x seeds. Every cell is trained with
-    equal steps and examined on slides that no cell has learnt from.
+    paper-protocol, paper-protocol-cpu, paper-protocol-small): arms x shares of the labels x seeds. Every
+    cell is trained with equal steps and examined on slides that no cell has learnt from.
 
     \b
     OUT/cells/*.json    one small result a cell

@@ -270,6 +270,8 @@ class TrainConfig(Section):
             raise ValueError(f"the shares of the phases add up to {total:g}, not to 1")
         if isinstance(self.steps, int) and self.steps < len(self.phases):
             raise ValueError(f"steps: {self.steps} steps for {len(self.phases)} phases")
+        if self.discriminator_optimiser.head_lr_factor != 1:
+            raise ValueError("discriminator_optimiser.head_lr_factor: a discriminator has one learning rate")
         for phase in self.phases:
             if not phase.labelled and not phase.unlabelled:
                 raise ValueError(f"phase {phase.name!r} learns from neither labelled nor unlabelled tiles")

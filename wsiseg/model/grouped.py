@@ -1,10 +1,10 @@
 """Grouped convolutions whose gradients are right, and quick, on a processor.
 
-In bfloat16 and ``channels_last``, oneDNN as torch 2.11 to 2.15 bring it leaves the weight gradient of a
-dilated grouped convolution mostly unwritten where what comes out is 32 or more wide: what lay in memory
-stands there. That is the ASPP, and every depth-wise encoder's last stage, on tiles of 512 px. Where the
-gradient is right it is slow: up to five times what float32 takes. Forward passes are right and quick, so
-only the backward pass is replaced. See ``docs/design/006-gradients-on-a-processor.md``.
+In bfloat16 and ``channels_last``, oneDNN as torch 2.11 to 2.15 bring it gets the weight gradient of a
+dilated grouped convolution wrong where what comes out is 32 or more places wide: numbers that have nothing
+to do with it, now and then of the order of 1e33. That is the ASPP, and every depth-wise encoder's last
+stage, on tiles of 512 px. Where the gradient is right it is slow: up to four times what float32 takes.
+Forward passes are right and quick, so only the backward pass is replaced: design note 006.
 """
 
 from collections.abc import Callable, Sequence
