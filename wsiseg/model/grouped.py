@@ -1,6 +1,6 @@
 """Grouped convolutions whose gradients are right, and quick, on a processor.
 
-In bfloat16 and ``channels_last``, oneDNN as torch 2.11 to 2.15 bring it gets the weight gradient of a
+In bfloat16 and ``channels_last``, oneDNN as torch 2.11 and 2.15 bring it gets the weight gradient of a
 dilated grouped convolution wrong where what comes out is 32 or more places wide: numbers that have nothing
 to do with it, now and then of the order of 1e33. That is the ASPP, and every depth-wise encoder's last
 stage, on tiles of 512 px. Where the gradient is right it is slow: up to four times what float32 takes.
@@ -17,6 +17,8 @@ from torch.nn import functional
 from torch.nn.grad import conv2d_input, conv2d_weight
 from torch.overrides import TorchFunctionMode
 
+Pair = tuple[int, int]
+
 
 class SoundGradients(TorchFunctionMode):
     """Inside of it, bfloat16 convolutions in groups on a processor get the backward pass of this module.
@@ -30,35 +32,36 @@ class SoundGradients(TorchFunctionMode):
     ) -> Any:
         """Called by torch in place of ``func``."""
         kwargs = kwargs or {}
-        instead = _convolve(*args, **kwargs) if func is functional.conv2d else None
+        instead = _convolve(_Call(*args, **kwargs)) if func is functional.conv2d else None
         return func(*args, **kwargs) if instead is None else instead
 
 
-class _Shape(NamedTuple):
-    """What ``torch.conv2d`` is told beside its tensors, in its order."""
+class _Call(NamedTuple):
+    """What ``torch.conv2d`` is called with, by its names and in its order."""
 
-    stride: Any = 1
-    padding: Any = 0
-    dilation: Any = 1
+    input: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+    stride: int | Sequence[int] = 1
+    padding: int | Sequence[int] | str = 0
+    dilation: int | Sequence[int] = 1
     groups: int = 1
 
-    def in_pairs(self) -> "_Shape":
-        return _Shape(_pair(self.stride), _pair(self.padding), _pair(self.dilation), self.groups)
+
+class _Shape(NamedTuple):
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+    groups: int
 
 
-def _convolve(
-    input: Tensor,  # noqa: A002 - torch's own name, by which it may be given
-    weight: Tensor,
-    bias: Tensor | None = None,
-    *shape: Any,
-    **named: Any,
-) -> Tensor | None:
+def _convolve(call: _Call) -> Tensor | None:
     """The convolution by ``_Grouped``, or None where torch's own will do."""
-    told = _Shape(*shape, **named)
-    if told.groups == 1 or isinstance(told.padding, str) or input.device.type != "cpu" or not _is_half(input):
+    if call.groups == 1 or isinstance(call.padding, str) or not _is_half_on_processor(call.input):
         return None
-    output: Tensor = _Grouped.apply(input.bfloat16(), weight, told.in_pairs())
-    return output if bias is None else output + bias.to(output.dtype).view(-1, 1, 1)
+    shape = _Shape(_pair(call.stride), _pair(call.padding), _pair(call.dilation), call.groups)
+    output: Tensor = _Grouped.apply(call.input.bfloat16(), call.weight, shape)
+    return output if call.bias is None else output + call.bias.to(output.dtype).view(-1, 1, 1)
 
 
 class _Grouped(torch.autograd.Function):
@@ -101,13 +104,15 @@ def _weight_gradient(grad_NKHW: Tensor, input_NCHW: Tensor, weight: Tensor, shap
     return gradient.to(weight.dtype)
 
 
-def _is_half(input_NCHW: Tensor) -> bool:
+def _is_half_on_processor(input_NCHW: Tensor) -> bool:
+    if input_NCHW.device.type != "cpu":
+        return False
     if torch.is_autocast_enabled("cpu"):
         return torch.get_autocast_dtype("cpu") == torch.bfloat16
     return input_NCHW.dtype == torch.bfloat16
 
 
-def _pair(value: int | Sequence[int]) -> tuple[int, int]:
+def _pair(value: int | Sequence[int]) -> Pair:
     if isinstance(value, int):
         return value, value
     both = tuple(value)
