@@ -9,7 +9,6 @@ from outlines import SQUARE
 from wsiseg.annotation import Annotation, check_asap, check_qupath, write_asap, write_qupath
 from wsiseg.classes import default_schema
 from wsiseg.cli.check import command
-from wsiseg.errors import AnnotationParseError
 
 BOW_TIE = {"type": "Polygon", "coordinates": [[[0, 0], [90, 90], [90, 0], [0, 90], [0, 0]]]}
 
@@ -67,8 +66,26 @@ def test_another_viewer_may_be_asked(tmp_path):
 
 def test_what_is_no_annotation_file_is_one_line(tmp_path):
     (tmp_path / "a.geojson").write_text("hello", encoding="utf-8")
-    with pytest.raises(AnnotationParseError, match="neither JSON nor XML"):
-        run(tmp_path / "a.geojson")
+    output = run(tmp_path / "a.geojson", expect=1)
+    assert "neither JSON nor XML" in output
+    assert "Traceback" not in output
+
+
+def test_a_bad_file_does_not_hide_the_others(bad, tmp_path):
+    broken, good = tmp_path / "broken.geojson", tmp_path / "good.geojson"
+    broken.write_text("hello", encoding="utf-8")
+    write_qupath(good, [Annotation(SQUARE)], default_schema(), slide_id="s")
+    output = run(broken, bad, good, expect=1)
+    assert f"{bad}: QuPath would refuse it" in output
+    assert f"{good}: QuPath opens it" in output
+    assert "neither JSON nor XML" in output
+    assert run(good, good).count("QuPath opens it") == 2
+
+
+def test_several_files_are_not_mended_into_one(bad, tmp_path):
+    output = run(bad, bad, "--fix", tmp_path / "c.geojson", expect=2)
+    assert "--fix mends one file; found 2" in output
+    assert not (tmp_path / "c.geojson").exists()
 
 
 def test_the_file_itself_is_not_written_over(tmp_path):

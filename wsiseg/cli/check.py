@@ -1,4 +1,4 @@
-"""``wsiseg check``: whether a viewer would take an annotation file."""
+"""``wsiseg check``: whether a viewer would take annotation files."""
 
 import sys
 from collections.abc import Sequence
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsiseg.cli.console import stderr, stdout
+from wsiseg.cli.console import exit_for, stderr, stdout
 from wsiseg.cli.options import refuse_same_file
+from wsiseg.outcome import Outcome, recording
 
 if TYPE_CHECKING:
     from wsiseg.annotation import AnnotationFile, Problem
@@ -23,11 +24,17 @@ _VIEWERS = {
 
 
 @click.command()
-@click.argument("source", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument(
+    "files",
+    metavar="FILE...",
+    nargs=-1,
+    required=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+)
 @click.option(
     "--fix",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a mended copy here, in the same format.",
+    help="Write a mended copy of the one file here, in the same format.",
 )
 @click.option(
     "--as",
@@ -35,17 +42,35 @@ _VIEWERS = {
     type=click.Choice(list(_VIEWERS)),
     help="Check against this viewer; by default the one whose format it is.",
 )
-def command(source: Path, fix: Path | None, viewer: "TargetFormat | None") -> None:
-    """Say why QuPath (0.4 to 0.7), ASAP, ImageScope or DSA would refuse an annotation file.
+def command(files: tuple[Path, ...], fix: Path | None, viewer: "TargetFormat | None") -> None:
+    """Say why QuPath (0.4 to 0.7), ASAP, ImageScope or DSA would refuse annotation files.
 
-    Exit code 1 where the viewer would refuse it, or lose an object; with --fix, where it would refuse the
+    Exit code 1 where the viewer would refuse one, or lose an object; with --fix, where it would refuse the
     copy. What has no area, such as points, is left out of a copy, and said.
+
+    \b
+      wsiseg check slides/*.geojson
+      wsiseg check slide.xml --fix mended.xml
     """
+    if fix is not None:
+        if len(files) > 1:
+            raise click.UsageError(f"--fix mends one file; found {len(files)}: mend them one after the other")
+        refuse_same_file(files[0], fix)
+    outcomes: list[Outcome] = []
+    passed = True
+    for path in files:
+        with recording(str(path), outcomes):
+            passed &= _check(path, fix, viewer)
+    exit_for(outcomes)
+    if not passed:
+        sys.exit(1)
+
+
+def _check(source: Path, fix: Path | None, viewer: "TargetFormat | None") -> bool:
+    """Print what a viewer makes of a file; whether it opens the file, or the mended copy of it."""
     from wsiseg.annotation import read_annotations
     from wsiseg.annotation.convert import CHECKS
 
-    if fix is not None:
-        refuse_same_file(source, fix)
     file = read_annotations(source)
     chosen = viewer or ("imagescope" if file.format == "halo" else file.format)
     problems: Sequence[Problem] = CHECKS[chosen](source)
@@ -53,8 +78,7 @@ def command(source: Path, fix: Path | None, viewer: "TargetFormat | None") -> No
     stdout.print(f"read by wsiseg: {file.report.summary()}", soft_wrap=True, markup=False)
     if fix is not None:
         problems = _fix(file, source, fix, chosen)
-    if any(problem.severity == "error" for problem in problems):
-        sys.exit(1)
+    return not any(problem.severity == "error" for problem in problems)
 
 
 def _print(path: Path, viewer: str, problems: "Sequence[Problem]") -> None:
