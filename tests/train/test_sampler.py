@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from trainstores import make_config
 
 from wsiseg.train.data import Pool, Pools, make_stream
+from wsiseg.train.feed import batch_maker
 from wsiseg.train.sampler import QuotaSampler, generator
 
 
@@ -88,3 +89,19 @@ def test_nobody_asks_which_classes_unlabelled_tiles_show(
 def test_a_pool_without_foreground_falls_back_to_rounds() -> None:
     shows = np.array([[True, False]] * 3)
     assert sorted(sampler(shows, batch_size=3).draw(0)) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(("every", "accumulate"), [(3, 1), (1, 2), (2, 2)])
+def test_a_discriminator_that_learns_seldom_draws_the_same_tiles(
+    pools: Pools, every: int, accumulate: int
+) -> None:
+    """Else it would draw every third class turn alone, and of three classes see but one."""
+
+    def judged(every: int, accumulate: int) -> list[torch.Tensor]:
+        train = make_config(discriminator={"width": 4, "every": every}, accumulate=accumulate).train
+        make = batch_maker(pools, train, train.phases[-1], torch.device("cpu"))
+        batches = [make(number).d_labelled for number in range(3 * every * accumulate)]
+        return [batch.image_NCHW for batch in batches if batch is not None]
+
+    for seldom, each in zip(judged(every, accumulate), judged(1, 1), strict=True):
+        assert torch.equal(seldom, each)

@@ -47,12 +47,14 @@ def batch_maker(
     period = config.discriminator.every * config.accumulate
 
     def make(number: int) -> StepBatches:
-        turn = number % period == 0
+        # The discriminator counts its own batches: by the segmentor's numbers, one that learns in every third
+        # step would draw every third batch alone, and of three classes some would never be drawn by quota.
+        d_number, passed = divmod(number, period)
         return StepBatches(
             labelled(number) if labelled else None,
             unlabelled(number) if unlabelled else None,
-            d_labelled(number) if d_labelled and turn else None,
-            d_unlabelled(number) if d_unlabelled and turn else None,
+            d_labelled(d_number) if d_labelled and not passed else None,
+            d_unlabelled(d_number) if d_unlabelled and not passed else None,
         )
 
     return make
