@@ -141,6 +141,13 @@ def test_samples_without_the_slide_that_shows_a_class_say_nothing_about_it() -> 
     assert intervals["mean"]["iou"][0] > 0.8
 
 
+def test_the_mean_is_over_the_same_classes_in_every_sample() -> None:
+    poor, does_not = np.array([[900, 10], [60, 20]]), np.array([[990, 10], [0, 0]])
+    intervals = bootstrap_mean_interval([poor, does_not, does_not], NAMES[:2])
+    # The background alone has an IoU of 0.98, and is no mean of both.
+    assert intervals["mean"]["iou"][1] < 0.7
+
+
 def test_a_class_that_is_only_invented_scores_nothing_in_any_sample() -> None:
     invented = np.array([[990, 10], [0, 0]])
     intervals = bootstrap_mean_interval([invented, invented], NAMES[:2], draws=50)

@@ -153,7 +153,7 @@ def bootstrap_mean_interval(
 
     Slides are drawn with replacement, their matrices added, and the scores taken from the sum (Efron and
     Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). A sample without the slides that show a
-    class says nothing about it: there the class has no scores and counts in no mean.
+    class says nothing about it, nor about the mean: means over other classes are another figure.
 
     Args:
         matrices: One ``(K, K)`` matrix for each slide.
@@ -177,7 +177,8 @@ def bootstrap_mean_interval(
         values = np.where(silent, np.nan, np.stack([getattr(sample, score) for sample in sums]))
         counted = ~np.isnan(values)
         means = np.full(draws, np.nan)
-        np.divide(np.nansum(values, axis=1), counted.sum(axis=1), out=means, where=counted.any(axis=1))
+        whole = counted.any(axis=1) & ~silent.any(axis=1)
+        np.divide(np.nansum(values, axis=1), counted.sum(axis=1), out=means, where=whole)
         for name, samples in zip(rows, (*values.T, means), strict=True):
             intervals[name][score] = percentile_interval(samples, level)
     return intervals

@@ -5,10 +5,12 @@ functions of confusion matrices, row the true class, column the predicted one.
 """
 
 import math
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 LEVEL = 0.95
 """Of every interval."""
@@ -80,19 +82,59 @@ def resampled_scores(
 ) -> NDArray[np.float64]:
     """The mean score of each sample.
 
+    A sample that lacks a class which the units show scores nothing: means over other classes are another
+    figure.
+
     Args:
         counts: Confusion matrices of the units, ``(..., U, K, K)``.
         weights: ``(B, U)``, from ``bootstrap_weights``.
         score: What is averaged over the classes.
 
     Returns:
-        ``(..., B)``; NaN for samples that show no class.
+        ``(..., B)``; NaN for samples that lack a class.
     """
     *leading, units, classes, _ = counts.shape
     # Counts of pixels are far below 2 ** 53: float64 adds them up exactly, and much faster than int64.
     flat = counts.reshape(-1, units, classes * classes).astype(np.float64)
     sums = np.stack([weights.astype(np.float64) @ one for one in flat])
-    return mean_score(sums.reshape(*leading, len(weights), classes, classes), score)
+    sums = sums.reshape(*leading, len(weights), classes, classes)
+    shown = counts.sum(axis=(-3, -1)) > 0
+    lacking = (shown[..., None, :] & (sums.sum(axis=-1) == 0)).any(axis=-1)
+    return np.where(lacking, np.nan, mean_score(sums, score))
+
+
+class Spread(NamedTuple):
+    """One part of the variance of a figure, and how well it is known."""
+
+    variance: float
+    freedom: float
+
+
+def slide_spread(samples: NDArray[np.float64], slides: int) -> Spread:
+    """How far a figure moves with other slides and tiles.
+
+    Slides drawn from themselves look too alike by ``(n - 1) / n``, and n of them know their scatter as n
+    values do: an interval of percentiles, which takes no account of either, excludes 0 in a fifth of all
+    comparisons of two equal arms on four slides (``benchmarks/intervals.py``).
+
+    Args:
+        samples: The figure on each sample of ``bootstrap_weights``, ``(B,)``, NaN left out.
+        slides: Number of slides; with a single one the samples tell of other tiles alone.
+    """
+    known = samples[~np.isnan(samples)]
+    variance = float(known.var()) if len(known) else math.nan
+    return Spread(variance * slides / (slides - 1), slides - 1) if slides > 1 else Spread(variance, math.inf)
+
+
+def student_interval(value: float, parts: Sequence[Spread], level: float = LEVEL) -> Interval:
+    """Student's interval of a figure whose variance has independent parts.
+
+    It has the degrees of freedom of the part that is known least, and so is never too narrow.
+    """
+    variance, freedom = sum(part.variance for part in parts), min(part.freedom for part in parts)
+    # Beyond so many degrees the normal distribution does not differ in any digit shown.
+    reach = float(stdtrit(min(freedom, 1e6), (1 + level) / 2)) * math.sqrt(variance)
+    return value - reach, value + reach
 
 
 def percentile_interval(samples: NDArray[np.float64], level: float = LEVEL) -> Interval:

@@ -10,19 +10,23 @@ from hypothesis.extra import numpy as hnp
 from studycells import matrices
 
 from wsiseg.resampling import bootstrap_weights
-from wsiseg.study.statistics import _draw_seeds, labels_for, mean_interval, paired_difference
+from wsiseg.study.statistics import Difference, labels_for, mean_interval, paired_difference
 
 COUNTS = hnp.arrays(np.int64, (2, 5, 3, 3), elements=st.integers(0, 1000))
 SLIDES = np.array([0, 0, 1, 1, 1])
 
 
-@given(COUNTS, st.integers(0, 9))
+def compared(one: np.ndarray, other: np.ndarray, slide_of_unit: np.ndarray, score="iou", draws=500):
+    weights = bootstrap_weights(slide_of_unit, draws)
+    return paired_difference(one, other, weights, len(np.unique(slide_of_unit)), score)
+
+
+@given(COUNTS)
 @settings(deadline=None, max_examples=30)
-def test_an_arm_does_not_differ_from_itself(counts: np.ndarray, seed: int) -> None:
+def test_an_arm_does_not_differ_from_itself(counts: np.ndarray) -> None:
     counts[..., 0, 0] += 1
-    weights = bootstrap_weights(SLIDES, 100, seed)
     for score in ("iou", "f1"):
-        found = paired_difference(counts, counts.copy(), weights, score)
+        found = compared(counts, counts.copy(), SLIDES, score)
         assert found.mean == 0.0
         assert found.interval == found.interval_with_seeds == (0.0, 0.0)
         assert found.sign == found.sign_with_seeds == 0
@@ -33,9 +37,7 @@ def test_an_arm_does_not_differ_from_itself(counts: np.ndarray, seed: int) -> No
 def test_the_other_way_round_the_difference_changes_its_sign(one: np.ndarray, other: np.ndarray) -> None:
     one[..., 0, 0] += 1
     other[..., 0, 0] += 1
-    weights = bootstrap_weights(SLIDES, 100)
-    forth = paired_difference(one, other, weights, "iou")
-    back = paired_difference(other, one, weights, "iou")
+    forth, back = compared(one, other, SLIDES), compared(other, one, SLIDES)
     assert forth.mean == pytest.approx(-back.mean, abs=1e-12)
     assert forth.interval == pytest.approx((-back.interval[1], -back.interval[0]), abs=1e-12)
 
@@ -46,14 +48,14 @@ def test_a_hierarchical_bootstrap_is_wider_than_one_of_tiles_where_slides_differ
     one = np.concatenate([better, worse])[None]
     other = np.concatenate([worse, worse])[None]
     slides = np.repeat([0, 1], 20)
-    hierarchical = paired_difference(one, other, bootstrap_weights(slides, 500), "iou").interval
-    flat = paired_difference(one, other, bootstrap_weights(np.zeros(40, dtype=np.int64), 500), "iou").interval
+    hierarchical = compared(one, other, slides).interval
+    flat = compared(one, other, np.zeros(40, dtype=np.int64)).interval
     assert hierarchical[1] - hierarchical[0] > 2 * (flat[1] - flat[0])
 
 
 def test_a_difference_that_is_everywhere_is_seen() -> None:
     one, other = matrices(0.9)[None], matrices(0.8)[None]
-    found = paired_difference(one, other, bootstrap_weights(np.array([0, 0, 0, 1, 1, 1]), 500), "f1")
+    found = compared(one, other, np.arange(6), "f1")
     assert found.sign == 1
     assert found.interval[0] < found.mean < found.interval[1]
     assert found.by_seed == (found.mean,)
@@ -62,17 +64,47 @@ def test_a_difference_that_is_everywhere_is_seen() -> None:
 def test_the_scatter_of_seeds_widens_the_interval() -> None:
     one = np.stack([matrices(right, units=200) for right in (0.95, 0.75)])
     other = np.stack([matrices(0.8, units=200)] * 2)
-    found = paired_difference(one, other, bootstrap_weights(np.repeat([0, 1], 100), 500), "iou")
+    slides = np.repeat(np.arange(4), 50)
+    found = compared(one, other, slides)
     assert found.sign == 1
     assert found.sign_with_seeds == 0
-    alone = paired_difference(one[:1], other[:1], bootstrap_weights(np.repeat([0, 1], 100), 500), "iou")
-    assert alone.interval_with_seeds is None
+    assert compared(one[:1], other[:1], slides).interval_with_seeds is None
 
 
-def test_the_interval_with_seeds_has_the_width_that_theory_asks_for() -> None:
-    # Two seeds whose differences are 0 and d, on any test tiles: the mean has the standard error d / 2.
-    samples = np.array([[0.0] * 20000, [1.0] * 20000])
-    assert _draw_seeds(samples).std() == pytest.approx(0.5, abs=0.01)
+def test_few_slides_do_not_show_a_difference_that_is_not_there() -> None:
+    """Two equal arms, each better on other slides: 95 % intervals exclude 0 in one study of twenty."""
+    rng = np.random.default_rng(0)
+    slides, studies = np.repeat(np.arange(4), 5), 200
+
+    def drawn(rate_U: np.ndarray) -> np.ndarray:
+        hits = rng.binomial(2000, rate_U)
+        nothing = np.full_like(hits, 8000), np.zeros_like(hits)
+        return np.stack([*nothing, 2000 - hits, hits], axis=-1).reshape(1, -1, 2, 2)
+
+    def found(effect_U: np.ndarray) -> Difference:
+        base_U = rng.normal(0.75, 0.02, 20)
+        return compared(drawn(base_U + effect_U), drawn(base_U), slides, draws=200)
+
+    excluded = sum(found(rng.normal(0, 0.04, 4)[slides]).sign != 0 for _ in range(studies))
+    assert excluded / studies < 0.1
+
+
+def test_the_interval_with_seeds_by_hand() -> None:
+    # On one slide of equal tiles nothing but two seeds scatters: Student's with one degree of freedom.
+    one = np.stack([[[[60 + more, 40 - more], [20, 80]]] * 30 for more in (0, 20)])
+    other = np.array([[[[60, 40], [20, 80]]] * 30] * 2)
+    found = compared(one, other, np.zeros(30, dtype=np.int64))
+    assert found.interval_with_seeds == pytest.approx(mean_interval(found.by_seed), abs=1e-9)
+    assert found.interval == pytest.approx((found.mean, found.mean), abs=1e-9)
+
+
+def test_tiles_that_lack_a_class_say_nothing() -> None:
+    # One tile of four shows the class in which the arms differ: samples without it would find no difference.
+    shows, does_not = [[90, 0], [0, 10]], [[100, 0], [0, 0]]
+    one = np.array([[shows, does_not, does_not, does_not]])
+    other = one.copy()
+    other[0, 0] = [[90, 0], [5, 5]]
+    assert compared(one, other, np.zeros(4, dtype=np.int64)).interval[0] > 0.2
 
 
 def test_the_interval_of_a_mean_by_hand() -> None:

@@ -74,8 +74,9 @@ def differences(table: Table) -> Sheet:
 
     return Sheet(
         f"Paired difference to {table['baseline']}",
-        "Same seed, same share of the labels, same test tiles. In brackets the 95 % interval of a bootstrap "
-        "that draws slides, then tiles; behind it, how many seeds have the sign of the mean.",
+        "Same seed, same share of the labels, same test tiles. In brackets Student's 95 % interval with the "
+        "standard error of a bootstrap that draws slides, then tiles, so that few slides make it wide; "
+        "behind it, how many seeds have the sign of the mean.",
         ["arm", *table["shares"]],
         [[arm, *_cells(table, found, cell)] for arm, found in table["differences"].items() if found],
     )
@@ -89,9 +90,9 @@ def with_seeds(table: Table) -> Sheet:
 
     return Sheet(
         f"Paired difference to {table['baseline']}, seeds drawn too",
-        "The 95 % interval of the same differences when the bootstrap draws seeds beside slides and tiles. "
-        "The rule does not ask for it; where it contains 0 and the interval above does not, other seeds may "
-        "say otherwise.",
+        "The 95 % interval of the same differences when the scatter of the seeds counts beside that of "
+        "slides and tiles. The rule does not ask for it; where it contains 0 and the interval above does "
+        "not, other seeds may say otherwise.",
         ["arm", *table["shares"]],
         [[arm, *_cells(table, found, cell)] for arm, found in table["differences"].items() if found],
     )

@@ -92,7 +92,7 @@ def _figures(table: Table) -> str:
     if any(table["differences"].values()):
         caption = (
             f"{score} minus that of {table['baseline']}, seed by seed. Thick bars: 95 % interval of "
-            "the mean, slides then tiles drawn anew; thin: seeds drawn too. Green counts as a gain at that "
+            "the mean, for other slides and tiles; thin: for other seeds too. Green counts as a gain at that "
             "share, orange as a loss."
         )
         parts.append(html.figure(curves.differences(table), caption, "paired differences"))

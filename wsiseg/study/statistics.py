@@ -10,15 +10,15 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from wsiseg.resampling import (
-    LEVEL,
     Interval,
     ScoreName,
+    Spread,
     mean_score,
-    percentile_interval,
     resampled_scores,
+    slide_spread,
+    student_interval,
 )
 
 
@@ -58,49 +58,44 @@ def paired_difference(
     one: NDArray[np.int64],
     other: NDArray[np.int64],
     weights: NDArray[np.int64],
+    slides: int,
     score: ScoreName,
 ) -> Difference:
-    """The mean score of one arm minus that of another, seed by seed, with bootstrap intervals.
+    """The mean score of one arm minus that of another, seed by seed, with intervals.
 
-    Both arms see the same samples of slides and tiles, so what makes a slide hard cancels out. On many
-    test tiles that interval is narrow although seeds scatter; the second one draws seeds too.
+    Both arms see the same samples of slides and tiles, so what makes a slide hard cancels out. The bootstrap
+    gives the standard error, the number of slides Student's factor. On many test slides that interval is
+    narrow although seeds scatter; the second one counts their scatter too.
 
     Args:
         one: Confusion matrices ``(S, U, K, K)``.
         other: Of the arm that is subtracted, with the same seeds and units.
         weights: ``(B, U)``, from ``bootstrap_weights``.
+        slides: Number of slides that the units are from.
         score: What is averaged over the classes.
     """
     by_seed = mean_score(one.sum(axis=1), score) - mean_score(other.sum(axis=1), score)
     samples = resampled_scores(one, weights, score) - resampled_scores(other, weights, score)
+    mean = float(by_seed.mean())
+    by_slides, by_seeds = slide_spread(samples.mean(axis=0), slides), _seed_spread(by_seed)
     return Difference(
-        mean=float(by_seed.mean()),
-        interval=percentile_interval(samples.mean(axis=0)),
+        mean=mean,
+        interval=student_interval(mean, [by_slides]),
         by_seed=tuple(float(value) for value in by_seed),
-        interval_with_seeds=percentile_interval(_draw_seeds(samples)) if len(samples) > 1 else None,
+        interval_with_seeds=None if by_seeds is None else student_interval(mean, [by_slides, by_seeds]),
     )
 
 
-def _draw_seeds(samples: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
-    """Means over seeds drawn with replacement, one a sample, ``(B,)`` from ``(S, B)``.
-
-    The scatter of the seeds is widened by ``sqrt(S / (S - 1))``: drawn from themselves, few look too alike.
-    """
-    seeds, draws = samples.shape
-    mean = samples.mean(axis=0)
-    spread = (samples - mean) * math.sqrt(seeds / (seeds - 1))
-    chosen = np.random.default_rng(seed).integers(seeds, size=(seeds, draws))
-    return np.asarray(mean + np.take_along_axis(spread, chosen, axis=0).mean(axis=0))
+def _seed_spread(by_seed: NDArray[np.float64]) -> Spread | None:
+    """How far the mean moves with other seeds; None for a single one."""
+    seeds = len(by_seed)
+    return Spread(float(by_seed.var(ddof=1)) / seeds, seeds - 1) if seeds > 1 else None
 
 
 def mean_interval(values: Sequence[float]) -> Interval | None:
     """Student's interval of the mean of a few values; None for fewer than two."""
-    number = len(values)
-    if number < 2:
-        return None
-    mean, spread = float(np.mean(values)), float(np.std(values, ddof=1)) / math.sqrt(number)
-    reach = float(stdtrit(number - 1, (1 + LEVEL) / 2)) * spread
-    return mean - reach, mean + reach
+    spread = _seed_spread(np.asarray(values, dtype=np.float64))
+    return None if spread is None else student_interval(float(np.mean(values)), [spread])
 
 
 @dataclass(frozen=True)

@@ -98,9 +98,10 @@ def _differences(results: Results, arm: str) -> dict[str, Difference]:
     study = results.study
     found = {}
     for share, seeds in _kept(results, arm, study.baseline):
-        weights = bootstrap_weights(results.slide_of_unit(arm, share, seeds[0]), study.draws)
+        slide_of_unit = results.slide_of_unit(arm, share, seeds[0])
+        weights, slides = bootstrap_weights(slide_of_unit, study.draws), len(np.unique(slide_of_unit))
         own, other = (results.counts(which, share, seeds) for which in (arm, study.baseline))
-        found[str(share)] = paired_difference(own, other, weights, study.score)
+        found[str(share)] = paired_difference(own, other, weights, slides, study.score)
     return found
 
 

@@ -17,8 +17,9 @@ from wsiseg.resampling import (
     bootstrap_weights,
     class_scores,
     mean_score,
-    percentile_interval,
     resampled_scores,
+    slide_spread,
+    student_interval,
 )
 from wsiseg.train.data import Pool
 from wsiseg.train.gauges import pool_batches
@@ -115,8 +116,8 @@ def compare(
 ) -> Comparison:
     """Compare two segmentors by their confusion matrices on the same tiles.
 
-    The interval is that of a percentile bootstrap of the paired difference (``bootstrap_weights``); with
-    one slide it draws tiles alone. Classes that the truth of a sample does not show count for neither side.
+    The interval is Student's, with the standard error of a bootstrap of the paired difference
+    (``slide_spread``); with one slide it tells of other tiles alone.
 
     Args:
         run_NKK: Of the run, one matrix a tile.
@@ -129,16 +130,18 @@ def compare(
     drawn, twin_drawn = (resampled_scores(counts, weights, "iou") for counts in (run_NKK, twin_NKK))
     run_KK, twin_KK = run_NKK.sum(axis=0), twin_NKK.sum(axis=0)
     run_K, twin_K = class_scores(run_KK, "iou"), class_scores(twin_KK, "iou")
+    run_iou, twin_iou = (float(mean_score(matrix_KK, "iou")) for matrix_KK in (run_KK, twin_KK))
+    slides = len(np.unique(slide_N))
     return Comparison(
-        iou=(float(mean_score(run_KK, "iou")), float(mean_score(twin_KK, "iou"))),
+        iou=(run_iou, twin_iou),
         classes={
             name: (float(run_K[k]), float(twin_K[k]))
             for k, name in enumerate(schema.names)
             if not np.isnan(run_K[k])
         },
-        interval=percentile_interval(drawn - twin_drawn),
+        interval=student_interval(run_iou - twin_iou, [slide_spread(drawn - twin_drawn, slides)]),
         tiles=len(slide_N),
-        slides=len(np.unique(slide_N)),
+        slides=slides,
     )
 
 
