@@ -35,7 +35,10 @@ def test_receptive_field_by_gradient(asked: int, field: int) -> None:
     touched = segmentation.grad.abs().sum(dim=(0, 1)) > 0
     for axis in (0, 1):
         where = touched.any(dim=axis).nonzero()
-        assert int(where.max() - where.min()) + 1 == field
+        first, last = int(where.min()), int(where.max())
+        assert last - first + 1 == field
+        # The grid of places lies over the tile as it is: each looks at what surrounds its own square.
+        assert (first + last + 1) / 2 == (middle + 0.5) * 640 / scores.shape[-1]
 
 
 def test_the_layers_are_those_that_the_recursion_counts() -> None:

@@ -103,9 +103,13 @@ class PatchGAN(Discriminator):
         self.layers = [(4, stride) for stride in strides] + [(4, 1)]
 
     def score(self, stacked_NCHW: Tensor) -> Tensor:
-        """Logits ``(N, 1, h, w)``, one a patch."""
+        """Logits ``(N, 1, h, w)``, one for each square of the last stride; h is H over it.
+
+        The two convolutions of stride 1 leave one place less on each side. The outermost answers for that one
+        too: stretched over the tile instead, places would be trained on, and shown, away from what they see.
+        """
         logits: Tensor = self.head(self.body(stacked_NCHW))
-        return logits
+        return functional.pad(logits, (1, 1, 1, 1), mode="replicate")
 
 
 def receptive_field(layers: Sequence[tuple[int, int]]) -> int:
