@@ -8,6 +8,7 @@ import pytest
 import shapely
 
 from wsiseg.classes import ClassSchema, TissueClass
+from wsiseg.containers import without_hollow
 from wsiseg.geometry import Box
 from wsiseg.infer import polygons as module
 from wsiseg.infer.objects import drop_outside
@@ -142,3 +143,13 @@ def test_simplified_neighbours_fit_together(polygon_file):
     assert shapely.get_num_coordinates(tuft) < shapely.get_num_coordinates(objects["tuft"].read()[0]) / 3
     assert all(shapely.difference(nucleus, tuft).area < 1e-9 for nucleus in nuclei)
     assert abs(tuft.area / objects["tuft"].read()[0].area - 1) < 0.02
+
+
+def test_in_memory_the_same_are_hollow(traced, label, tmp_path):
+    label[45:58, 2:12] = 2  # half of what it makes is nuclei, a quarter would do
+    label[45:58, 12:20] = 1
+    outlines = traced(label, tmp_path)
+    kept = without_hollow({name: found.read() for name, found in outlines.items()}, SCHEMA)
+    for name, found in drop_hollow(outlines, SCHEMA).items():
+        assert [each.wkt for each in kept[name]] == [each.wkt for each in found.read()]
+    assert len(kept["tuft"]) == 2

@@ -89,6 +89,18 @@ def test_what_predict_would_leave_out_counts_on_neither_side(store: TileStore) -
     assert count(store, predicted, truth)["area"] == ObjectCounts(1, 0, 0)
 
 
+def test_nuclei_outside_of_any_area_make_none(tmp_path: Path) -> None:
+    classes = (*SCHEMA, TissueClass("inner", (0, 200, 0), inside="area", nucleus=True))
+    schema = ClassSchema(classes)
+    store = TileStore.open(write_tiles(tmp_path, "b", count=4, schema=schema))
+    truth = empty()
+    truth[4:24, 20:60] = 1
+    truth[10:14, 30:34] = truth[10:14, 90:96] = 3
+    found = count(store, truth, truth)
+    assert found["area"] == ObjectCounts(1, 1, 1)
+    assert found["inner"] == ObjectCounts(2, 2, 2)
+
+
 def test_the_counts_reach_the_result(tmp_path: Path) -> None:
     store = TileStore.open(write_tiles(tmp_path, "a", count=5))
     (slide,) = examine(model_of_discs(make_config()), [store], progress=NullProgress())["slides"]

@@ -7,6 +7,7 @@ import shapely
 from numpy.typing import NDArray
 
 from wsiseg.classes import ClassSchema
+from wsiseg.containers import MIN_OWN_SHARE
 from wsiseg.geometry import Box
 from wsiseg.infer.polygonfile import Outlines, PolygonFile
 from wsiseg.progress import Progress
@@ -81,10 +82,6 @@ def trace_objects(
 
 def _tracer(label: MaskStore, min_area: float) -> EdgeTracer:
     return EdgeTracer(label.size_gr[0], min_area=min_area, min_hole=min_area)
-
-
-MIN_OWN_SHARE = 0.25
-"""A container is one where at least this share of it is of its own class, not of what it contains."""
 
 
 def drop_hollow(objects: dict[str, Outlines], schema: ClassSchema) -> dict[str, Outlines]:

@@ -4,7 +4,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
-from wsiseg.classes import IGNORE_INDEX, TissueClass
+from wsiseg.classes import IGNORE_INDEX
+from wsiseg.containers import without_hollow
 from wsiseg.objects import ObjectCounts, match_by_rule
 from wsiseg.tilestore import TileStore
 from wsiseg.trace import trace_mask
@@ -54,16 +55,21 @@ class SlideMap:
         out count on neither side.
         """
         predicted = np.where(self._truth == IGNORE_INDEX, 0, self._predicted).astype(np.uint8)
-        return {one.name: self._count(one, predicted) for one in self._store.schema.foreground}
+        ours, theirs = self._traced(self._truth), self._traced(predicted)
+        return {
+            one.name: match_by_rule(ours[one.name], theirs[one.name], nuclei=one.nucleus).counts
+            for one in self._store.schema.foreground
+        }
 
-    def _count(self, one: TissueClass, predicted: NDArray[np.uint8]) -> ObjectCounts:
+    def _traced(self, label: NDArray[np.uint8]) -> dict[str, list[shapely.Polygon]]:
+        """Outlines in um, class by class."""
         schema, mpp = self._store.schema, self._store.mpp
-        smallest = one.min_area_um2 / mpp**2
-        ours, theirs = (
-            shapely.transform(
-                trace_mask(schema.whole_mask(label, one.name), min_area=smallest, min_hole=smallest),
-                lambda points: points * mpp,
-            ).tolist()
-            for label in (self._truth, predicted)
-        )
-        return match_by_rule(ours, theirs, nuclei=one.nucleus).counts
+        traced = {}
+        for one in schema.foreground:
+            smallest = one.min_area_um2 / mpp**2
+            whole = schema.whole_mask(label, one.name)
+            traced[one.name] = trace_mask(whole, min_area=smallest, min_hole=smallest)
+        return {
+            name: shapely.transform(polygons, lambda points: points * mpp).tolist()
+            for name, polygons in without_hollow(traced, schema).items()
+        }
