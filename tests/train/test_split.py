@@ -135,3 +135,16 @@ def test_unlike_stores_are_refused() -> None:
         check_alike([one, other])
     with pytest.raises(TrainingDataError, match="found tile side 48 against 32"):
         check_alike([one, fake_store("large", side=48)])
+
+
+def test_validation_looks_at_tiles_of_every_class() -> None:
+    pixels = np.zeros((400, 32, 32, 3), dtype=np.uint8)
+    truth = np.zeros((400, 32, 32), dtype=np.uint8)
+    truth[[13, 14, 201, 377]] = 1  # an even choice of sixteen tiles would show none of them
+    all_stores = [fake_store("a"), FakeStore("b", pixels, truth)]
+    config = make_config(split={"max_validation_tiles": 16}).train
+    validation = make_pools(all_stores, Split((0,), (1,)), config).validation
+    places = validation.places[:, 1]
+    assert {13, 14, 201, 377} <= set(places.tolist())
+    assert len(set(places.tolist())) == 16
+    assert np.diff(places).max() < 60

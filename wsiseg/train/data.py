@@ -196,7 +196,8 @@ def make_pools(stores: Sequence[Store], split: Split, config: TrainConfig) -> Po
         part: sorted({stores[s].name for s in pool.places[:, 0].tolist()})
         for part, pool in (("labelled", labelled), ("unlabelled", unlabelled), ("validation", validation))
     }
-    return Pools(labelled, unlabelled, _spread(validation, config.split.max_validation_tiles), slides)
+    seen = _spread(validation, config.split.max_validation_tiles, config.sampler.min_class_pixels)
+    return Pools(labelled, unlabelled, seen, slides)
 
 
 def make_stream(
@@ -231,12 +232,28 @@ def _pool(stores: Sequence[Store], chosen: Sequence[int], *, labelled: bool) -> 
     return Pool(tuple(stores), np.array(places, dtype=np.int64).reshape(-1, 2))
 
 
-def _spread(pool: Pool, most: int) -> Pool:
-    """At most so many tiles, evenly spread over the pool: validation takes time."""
+def _spread(pool: Pool, most: int, min_pixels: int) -> Pool:
+    """At most so many tiles, spread over the pool: validation takes time.
+
+    Up to half of them show a class each, all foreground classes alike. Podocytes may be on one tile in
+    fifty: of tiles drawn without a look at them hardly one would tell how they fare.
+    """
     if len(pool) <= most:
         return pool
-    kept = np.linspace(0, len(pool) - 1, most).round().astype(np.int64)
+    shows_NK = shows(pool.class_pixels(), min_pixels)[:, 1:]
+    each = max(1, most // (2 * shows_NK.shape[1]))
+    of_class = [_even(np.flatnonzero(shows_N), each) for shows_N in shows_NK.T]
+    kept = np.unique(np.concatenate(of_class))[:most]
+    others = np.setdiff1d(np.arange(len(pool)), kept)
+    kept = np.sort(np.concatenate([kept, _even(others, most - len(kept))]))
     return Pool(pool.stores, pool.places[kept])
+
+
+def _even(positions: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    """At most so many, from all over."""
+    if len(positions) <= count:
+        return positions
+    return positions[np.linspace(0, len(positions) - 1, count).round().astype(np.int64)]
 
 
 def _hide_labels(
