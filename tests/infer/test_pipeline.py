@@ -21,6 +21,7 @@ from wsiseg.errors import ConfigError, OutputError, ResolutionError, SlideReadEr
 from wsiseg.geometry import Box
 from wsiseg.infer.naming import work_path
 from wsiseg.infer.pipeline import ModelCard, Settings, predict_slide
+from wsiseg.infer.request import content_key
 from wsiseg.raster import ShapePainter
 from wsiseg.slide import Slide
 
@@ -175,6 +176,15 @@ def test_finished_is_skipped_until_something_changes(slide_path, tmp_path):
     (tmp_path / "case 1.xml").unlink()
     assert not predict(slide_path, tmp_path).skipped
     assert contents(tmp_path) == before
+
+
+def test_a_corrected_resolution_is_another_prediction(slide_path):
+    """All three count as the model's 0.5 um/px, but areas are those of the slide's own pixels."""
+    keys = set()
+    for mpp in (0.4986, 0.5, 0.5014):
+        with Slide.open(slide_path, mpp=mpp) as slide:
+            keys.add(content_key(slide, slide.frame(MODEL.mpp), MODEL, Settings()))
+    assert len(keys) == 3
 
 
 def test_overwrite_takes_nothing_over_from_a_run_that_was_broken_off(slide_path, tmp_path):

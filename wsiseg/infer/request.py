@@ -138,7 +138,7 @@ def content_key(slide: Slide, frame: GridFrame, model: ModelCard, settings: Sett
     parts = {
         "version": [PREDICTING_VERSION, __version__],
         "slide": [slide.fingerprint, slide.name, slide.backend],
-        "frame": [*frame.size_l0, *frame.downsample, frame.mpp],
+        "frame": [*frame.size_l0, *frame.downsample, frame.mpp, *slide.pixel_um(frame)],
         "model": [model.fingerprint, model.judge, model.tile_px, model.schema.to_json()],
         "predict": settings.predict.model_dump(mode="json"),
         "tissue": settings.tissue.model_dump(mode="json"),

@@ -167,15 +167,13 @@ def _with_acquired(task: CellTask) -> CellTask:
     """The task with the tiles that another cell's model has chosen.
 
     Raises:
-        LockedError: Another process is at that cell.
         TrainingError: That cell is not finished.
     """
     if task.acquires is None:
         return task
     wanted = task.acquires
-    result = wanted.cell.file(task.place.out)
-    with write_lock(result):
-        first = read_cell(result)
+    # Read without its lock: results appear in one move, and two cells may need the same one at once.
+    first = read_cell(wanted.cell.file(task.place.out))
     # A result of another method, or of other tiles, may lie there still.
     fits = first is not None and wanted.key.fits(first["key"])
     proposed = first.get(_PROPOSALS, {}) if first is not None and fits else {}
