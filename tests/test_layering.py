@@ -25,6 +25,7 @@ FLOORS = {
         "blend",
         "trace",
         "corners",
+        "containers",
     },
     2: {
         "files",

@@ -1,7 +1,7 @@
 """Viewer names become classes of the schema, or a clear error before any slide is read."""
 
 import pytest
-from outlines import SQUARE
+from outlines import RING, SQUARE
 
 from wsiseg.annotation import Annotation, classify
 from wsiseg.annotation.classmap import rename
@@ -55,6 +55,25 @@ def test_a_mapping_names_classes_layers_regions_and_ignored():
 def test_the_class_name_goes_before_the_layer():
     mapping = {"1": "glomerulus", "a": "podocyte"}
     assert classes(named("a", layer="1"), mapping=mapping) == ["podocyte"]
+
+
+def test_a_layers_number_is_for_layers_without_a_known_name():
+    """A mapping for a truth without layer names must not swap the classes of a prediction with names."""
+    mapping = {"1": "podocyte", "2": "glomerulus", "3": "Ignore"}
+    named_layers = [*named("glomerulus", layer="1"), *named("podocyte", layer="2")]
+    assert classes(named_layers, mapping=mapping) == ["glomerulus", "podocyte"]
+    others = [*named(None, "Layer", layer="1"), *named("Region 1", layer="2"), *named(None, layer="3")]
+    result = classify(others, SCHEMA, mapping=mapping)
+    assert [name for _, name in result.objects] == ["podocyte", "podocyte"]
+    assert (len(result.regions), len(result.ignored)) == (1, 1)
+    assert classes(named(None, layer="1"), ONE, mapping={"1": "background"}) == ["background"]
+
+
+def test_a_cell_is_its_nucleus_where_the_class_is_one():
+    cells = [Annotation(RING, name, nucleus=SQUARE) for name in ("podocyte", "glomerulus", "background")]
+    objects = classify(cells, SCHEMA).objects
+    assert [item.polygon for item, _ in objects] == [SQUARE, RING, RING]
+    assert all(item.nucleus is None for item, _ in objects)
 
 
 def test_the_mapping_goes_before_the_schema():

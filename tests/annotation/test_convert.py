@@ -46,3 +46,22 @@ def test_qupath_keeps_its_locks(tmp_path):
         write_annotations(tmp_path / name, objects, default_schema(), "qupath", Target("slide"))
         objects = read_annotations(tmp_path / name, strict=True).annotations
     assert [item.locked for item in objects] == [True, True, False, True]
+
+
+def test_cells_stay_cells_in_qupath_and_are_nuclei_elsewhere(tmp_path):
+    cells = [Annotation(RING, name, nucleus=SQUARE) for name in ("podocyte", "glomerulus")]
+    for file_format, suffixes in SUFFIXES.items():
+        path = tmp_path / f"a{suffixes[0]}"
+        target = Target("slide", origin_l0=(3, 4))
+        report = write_annotations(path, cells, default_schema(), file_format, target)
+        assert CHECKS[file_format](path) == []
+        found = read_annotations(path, origin_l0=(3, 4), strict=True).annotations
+        by_class = {item.class_name: item for item in found}
+        lost = [what for what in report.losses if "cell" in what]
+        if file_format == "qupath":
+            assert all(item.polygon.equals(RING) and item.nucleus.equals(SQUARE) for item in found)
+            assert not lost
+        else:
+            assert by_class["podocyte"].polygon.equals(SQUARE)
+            assert sum(item.polygon.area for item in found) == SQUARE.area + RING.area
+            assert [report.losses[what] for what in lost] == [2]

@@ -51,6 +51,25 @@ def test_a_hole_belongs_to_its_owner_alone():
     assert (first.polygon.area, second.polygon.area) == (900, 800)
 
 
+@pytest.mark.parametrize("named", [shapely.box(90, 90, 99, 99), shapely.box(20, 10, 30, 20)])
+def test_a_hole_that_names_an_outline_elsewhere_is_not_lost(named):
+    """Far away, or with no more than an edge in common."""
+    both = [Annotation(named, "a", id="1"), Annotation(shapely.box(0, 0, 20, 30), "a", id="2")]
+    intake = Intake()
+    first, second = subtract_holes(both, [Hole(2, SQUARE, "a", "1")], intake)
+    assert (first.polygon.area, second.polygon.area) == (named.area, 500)
+    assert not intake.report.dropped
+
+
+def test_a_hole_beside_every_outline_is_counted():
+    intake = Intake()
+    assert (
+        len(subtract_holes([Annotation(shapely.box(20, 0, 30, 30), "a")], [Hole(1, SQUARE, "a")], intake))
+        == 1
+    )
+    assert intake.report.dropped[0].reason == "a hole lies in no outline of its class"
+
+
 def test_a_hole_leaves_other_classes_alone():
     other = Annotation(shapely.box(0, 0, 30, 30), "b")
     intake = Intake()

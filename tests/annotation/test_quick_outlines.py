@@ -79,20 +79,30 @@ PROPERTIES = st.sampled_from(
         {"name": '],[ "coordinates":[[[', "metadata": {"parent": "p", "wsiseg_origin": "1,2"}},
         {"childObjects": [{"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 1]}}]},
         {"nucleus": {"coordinates": [SQUARE]}},
+        {"objectType": "cell"},
     ]
 )
 KEY_ORDERS = [
     ("type", "id", "geometry", "properties"),
     ("type", "properties", "id", "geometry"),
     ("properties", "geometry", "type", "id"),
+    ("type", "id", "geometry", "nucleusGeometry", "properties"),
+    ("nucleusGeometry", "type", "geometry", "id", "properties"),
 ]
 LINES = st.lists(
     st.one_of(
         st.builds(
-            lambda geometry, properties, key, order: {
-                name: {"type": "Feature", "id": key, "geometry": geometry, "properties": properties}[name]
+            lambda geometry, nucleus, properties, key, order: {
+                name: {
+                    "type": "Feature",
+                    "id": key,
+                    "geometry": geometry,
+                    "nucleusGeometry": nucleus,
+                    "properties": properties,
+                }[name]
                 for name in order
             },
+            GEOMETRIES,
             GEOMETRIES,
             PROPERTIES,
             st.sampled_from(["a", "b", 3, None]),

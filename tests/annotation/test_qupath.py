@@ -319,6 +319,49 @@ def test_a_detection_stays_one(write):
     assert write([Annotation(SQUARE, kind="detection")])[0][0]["properties"]["objectType"] == "detection"
 
 
+@pytest.mark.parametrize(
+    ("properties", "area"),
+    [
+        ({"objectType": "cell"}, 16),
+        ({"object_type": "PathCellObject"}, 16),
+        ({}, 16),
+        ({"objectType": "detection"}, None),
+        ({"objectType": "annotation"}, None),
+    ],
+)
+def test_the_nucleus_of_a_cell_is_kept(read, properties, area):
+    nucleus = {"type": "Polygon", "coordinates": [[[12, 12], [16, 12], [16, 16], [12, 16], [12, 12]]]}
+    cell = {"type": "Feature", "geometry": POLYGON, "nucleusGeometry": nucleus, "properties": properties}
+    [found] = read([cell], origin_l0=(5, 0), strict=True).annotations
+    assert found.polygon.bounds == (15, 10, 25, 20)
+    assert (found.nucleus and found.nucleus.area) == area
+    assert found.nucleus is None or found.nucleus.bounds == (17, 12, 21, 16)
+
+
+@pytest.mark.parametrize(
+    ("nucleus", "reason"),
+    [
+        (None, None),
+        ({}, None),
+        ({"type": "Point", "coordinates": [1, 1]}, "nucleus of a cell left out: a point has no area"),
+        ({"type": "Polygon", "coordinates": [BOX[0][:-1]]}, "nucleus: ring is not closed"),
+        ("x", "nucleus of a cell left out: no geometry"),
+    ],
+)
+def test_a_nucleus_with_a_fault_does_not_cost_the_cell(read, nucleus, reason):
+    cell = feature(objectType="cell") | {"nucleusGeometry": nucleus}
+    report = read([cell]).report
+    assert (report.kept, report.dropped) == (1, [])
+    assert [problem.reason for problem in report.repaired] == ([] if reason is None else [reason])
+
+
+def test_a_nucleus_that_vanishes_on_the_grid_is_counted(write):
+    features, report = write([Annotation(SQUARE, nucleus=SLIVER), Annotation(SQUARE, nucleus=SQUARE)])
+    assert ["nucleusGeometry" in item for item in features] == [False, True]
+    assert {item["properties"]["objectType"] for item in features} == {"cell"}
+    assert report.losses == {"nuclei of cells smaller than 0.01 px": 1}
+
+
 def test_a_sliver_is_left_out_and_counted(write):
     features, report = write([Annotation(SLIVER), Annotation(SQUARE)])
     assert len(features) == report.total == 1

@@ -9,6 +9,7 @@ from wsiseg.annotation.classmap import Classified, classify
 from wsiseg.annotation.dsa_writer import write_dsa
 from wsiseg.annotation.imagescope_writer import write_imagescope
 from wsiseg.annotation.model import Annotation, AnnotationFile, ImportReport, Problem
+from wsiseg.annotation.painting import in_paint_order
 from wsiseg.annotation.qupath_writer import write_qupath
 from wsiseg.annotation.reader import find_beside, read_annotations
 from wsiseg.annotation.writing import WriteReport
@@ -26,6 +27,7 @@ __all__ = [
     "check_qupath",
     "classify",
     "find_beside",
+    "in_paint_order",
     "read_annotations",
     "write_asap",
     "write_dsa",

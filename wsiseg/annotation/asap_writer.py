@@ -56,7 +56,7 @@ def write_asap(
     writer = _Writer(ClassNames(schema), holes)
     with atomic_path(Path(path)) as partial, partial.open("w", encoding="utf-8", newline="\n") as stream:
         stream.write('<?xml version="1.0" encoding="UTF-8"?>\n<ASAP_Annotations>\n\t<Annotations>\n')
-        for annotation, polygon in gridded(objects, DECIMALS):
+        for annotation, polygon in gridded(objects, writer.names, DECIMALS):
             stream.writelines(writer.annotation(annotation, polygon))
         stream.write("\t</Annotations>\n\t<AnnotationGroups>\n")
         stream.writelines(writer.groups(metadata or {}))

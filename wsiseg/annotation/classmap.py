@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from wsiseg.annotation.model import Annotation
-from wsiseg.classes import ClassSchema, normalise
+from wsiseg.classes import ClassSchema, TissueClass, normalise
 from wsiseg.errors import UnknownClassError
 
 _MAPPED_REGION = "region"
@@ -39,10 +39,12 @@ def classify(
 ) -> Classified:
     """Give every annotation its class.
 
-    A name is looked up in ``mapping`` first (the class name, then the ImageScope layer id), then in the
-    schema (names and aliases), then as region or ignore. Case, spaces, ``-`` and ``_`` do not matter, nor
-    the ``*`` at the end of QuPath's ``Region*`` and ``Ignore*``. With exactly one foreground class, an
-    annotation without a class belongs to it.
+    A name is looked up in ``mapping`` first, then in the schema (names and aliases), then as region or
+    ignore. Case, spaces, ``-`` and ``_`` do not matter, nor the ``*`` at the end of QuPath's ``Region*``
+    and ``Ignore*``. Where there is no name, or an unknown one, the ImageScope layer id is looked up in
+    ``mapping``. With exactly one foreground class, an annotation without a class belongs to it.
+
+    A QuPath cell of a nucleus class becomes its nucleus; of any other class, it stays the whole cell.
 
     Raises:
         UnknownClassError: A class that is neither mapped nor in the schema; near matches are named. Also a
@@ -61,7 +63,8 @@ def classify(
         elif meaning == _MAPPED_IGNORE:
             result.ignored.append(annotation)
         else:
-            result.objects.append((annotation, meaning.removeprefix(_CLASS)))
+            name = meaning.removeprefix(_CLASS)
+            result.objects.append((_with_one_outline(annotation, schema[name]), name))
     if unknown:
         raise _unknown_error(unknown, schema, mapping or {})
     return result
@@ -89,6 +92,13 @@ def rename(
     return renamed, [name for name in mapping if plain(name) not in used]
 
 
+def _with_one_outline(annotation: Annotation, tissue_class: TissueClass) -> Annotation:
+    if annotation.nucleus is None:
+        return annotation
+    outline = annotation.outline(nucleus=tissue_class.nucleus)
+    return replace(annotation, polygon=outline, nucleus=None)
+
+
 class _Lookup:
     """Viewer name -> ``region``, ``ignore``, ``class:<schema name>`` or None; remembers what it found."""
 
@@ -110,10 +120,11 @@ class _Lookup:
         return self._known[key]
 
     def _find(self, name: str | None, layer: str | None) -> str | None:
-        for viewer_name in (name, layer):
-            if viewer_name is not None and plain(viewer_name) in self._mapped:
-                return self._mapped[plain(viewer_name)]
-        return self._unnamed if name is None else self._by_name(name)
+        found = None if name is None else self._mapped.get(plain(name)) or self._by_name(name)
+        # Layers are numbered as they come: a number that is right for one file is wrong for the next.
+        if found is None and layer is not None:
+            found = self._mapped.get(plain(layer))
+        return self._unnamed if found is None and name is None else found
 
     def _by_name(self, name: str) -> str | None:
         found = self._schema.find(name) or self._schema.find(plain(name))

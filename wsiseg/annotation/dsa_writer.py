@@ -51,7 +51,7 @@ def write_dsa(
     """
     with ClassSpool() as spool:
         writer = _Writer(ClassNames(schema), spool, slide_id, origin_l0)
-        for annotation, polygon in gridded(objects, DECIMALS, origin=origin_l0):
+        for annotation, polygon in gridded(objects, writer.names, DECIMALS, origin=origin_l0):
             writer.add(annotation, polygon)
         with atomic_path(Path(path)) as partial, partial.open("wb") as stream:
             writer.write(stream, metadata or {})

@@ -33,8 +33,9 @@ def subtract_holes(
 ) -> list[Annotation]:
     """The annotations without their holes.
 
-    A hole whose owner is not among the annotations is taken out of every one that it overlaps, except
-    those that lie wholly inside it: those are islands. A hole that touches nothing is counted as dropped.
+    A hole whose owner is not among the annotations, or nowhere near it, is taken out of every one that it
+    overlaps, except those that lie wholly inside it: those are islands. A hole that overlaps nothing is
+    counted as dropped.
     """
     if not holes:
         return list(annotations)
@@ -62,18 +63,25 @@ def _owners(
     intake: Intake,
 ) -> list[int]:
     owner = None if hole.owner is None else by_id.get((hole.class_name, hole.owner))
-    if owner is not None:
+    # Ids repeat, and tools number regions anew: a hole may name an outline that it has no part in.
+    if owner is not None and _overlap(hole.polygon, annotations[owner].polygon):
         return [owner]
-    touching = sorted(int(position) for position in tree.query(hole.polygon, predicate="intersects"))
+    near = sorted(int(position) for position in tree.query(hole.polygon))
     owners = [
         position
-        for position in touching
+        for position in near
         if annotations[position].class_name == hole.class_name
+        and _overlap(hole.polygon, annotations[position].polygon)
         and not hole.polygon.covers(annotations[position].polygon)
     ]
     if not owners:
         intake.drop(hole.index, "a hole lies in no outline of its class")
     return owners
+
+
+def _overlap(one: Polygonal, other: Polygonal) -> bool:
+    """Whether two outlines share an area; a common edge is none."""
+    return one.intersects(other) and not one.touches(other)
 
 
 def _without(polygon: Polygonal, holes: Sequence[Polygonal]) -> Polygonal | None:

@@ -50,7 +50,7 @@ def write_imagescope(
     """
     with ClassSpool() as spool:
         writer = _Writer(ClassNames(schema), spool, resolution)
-        for annotation, polygon in gridded(objects, DECIMALS):
+        for annotation, polygon in gridded(objects, writer.names, DECIMALS):
             writer.add(annotation, polygon)
         with atomic_path(Path(path)) as partial, partial.open("wb") as stream:
             writer.write(stream, metadata or {})

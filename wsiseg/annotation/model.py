@@ -38,6 +38,8 @@ class Annotation:
         parent: ``id`` of the object that contains this one, or None.
         kind: What QuPath held it as, or None where the file does not say.
         locked: Whether QuPath keeps it from being edited by accident.
+        nucleus: Outline of the nucleus, where the object is a cell of QuPath's and ``polygon`` the whole of
+            it; else None.
     """
 
     polygon: Polygonal
@@ -51,6 +53,11 @@ class Annotation:
     parent: str | None = None
     kind: ObjectKind | None = None
     locked: bool = False
+    nucleus: Polygonal | None = None
+
+    def outline(self, *, nucleus: bool) -> Polygonal:
+        """The one outline that the object's class means: of a cell its nucleus, or all of it."""
+        return self.nucleus if nucleus and self.nucleus is not None else self.polygon
 
 
 @dataclass(frozen=True, slots=True)

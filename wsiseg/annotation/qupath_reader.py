@@ -42,6 +42,8 @@ _NO_AREA = {
 }
 _NOT_OBJECTS = {"tmacore": "a TMA core is no annotation", "root": "the root object is no annotation"}
 _KINDS: dict[str, ObjectKind] = {"detection": "detection", "cell": "detection", "tile": "detection"}
+_WITH_NUCLEUS = ("cell", "")
+"""Objects whose ``nucleusGeometry`` counts; QuPath 0.2 kept the kind in ``id``."""
 _NAME_KEYS = ("group", "label", "class")
 _LONGEST_CLASS = 10_000
 _PLAIN_KEYS = {"type", "id", "properties"}
@@ -181,6 +183,7 @@ def _take(feature: Any, parent: str | None, outline: Polygon | None, intake: Int
             parent=parent or metadata.get("parent"),
             kind=_KINDS.get(kind, "annotation") if kind else None,
             locked=properties.get("isLocked") is True,
+            nucleus=_nucleus(feature, kind, index, intake),
         )
     )
 
@@ -209,6 +212,23 @@ def _polygon(geometry: Any, index: int, intake: Intake) -> Polygonal | None:
     for loss in losses:
         intake.report.repair(index, f"left out of a collection: {loss}")
     return intake.outline(index, parts, closed=True)
+
+
+def _nucleus(feature: Mapping[str, Any], kind: str, index: int, intake: Intake) -> Polygonal | None:
+    """The nucleus that QuPath's cell detection keeps beside the outline of the cell, or None.
+
+    A nucleus that cannot be read is counted as a repair: the cell is kept.
+    """
+    geometry = feature.get("nucleusGeometry")
+    if not geometry or kind not in _WITH_NUCLEUS:
+        return None
+    aside = Intake(intake.origin_l0)
+    nucleus = _polygon(geometry, index, aside)
+    for problem in aside.report.repaired:
+        intake.report.repair(index, f"nucleus: {problem.reason}")
+    for problem in aside.report.dropped:
+        intake.report.repair(index, f"nucleus of a cell left out: {problem.reason}")
+    return nucleus
 
 
 def _other_plane(geometry: Mapping[str, Any]) -> bool:

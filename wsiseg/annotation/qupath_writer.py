@@ -155,23 +155,21 @@ class _Features:
 
     def of(self, batch: Sequence[Annotation], origin_l0: tuple[float, float]) -> Iterator[bytes]:
         """The features of a batch; outlines that vanish on the grid are counted and left out."""
-        polygons = all_on_grid([annotation.polygon for annotation in batch], DECIMALS, origin=origin_l0)
-        coordinates = _coordinates([polygon for polygon in polygons if polygon is not None])
-        for annotation, polygon in zip(batch, polygons, strict=True):
+        geometries = _geometries([annotation.polygon for annotation in batch], origin_l0)
+        nuclei = _geometries([a.nucleus for a in batch if a.nucleus is not None], origin_l0)
+        for annotation, geometry in zip(batch, geometries, strict=True):
             index, self._index = self._index, self._index + 1
-            if polygon is None:
+            nucleus = None if annotation.nucleus is None else next(nuclei)
+            if geometry is None:
                 self.report.lose("objects smaller than 0.01 px")
                 continue
-            parts = next(coordinates)
-            geometry = (
-                {"type": "Polygon", "coordinates": parts[0]}
-                if len(parts) == 1
-                else {"type": "MultiPolygon", "coordinates": parts}
-            )
+            if nucleus is None and annotation.nucleus is not None:
+                self.report.lose("nuclei of cells smaller than 0.01 px")
             feature = {
                 "type": "Feature",
                 "id": self._identity(annotation, index),
                 "geometry": geometry,
+                **({} if nucleus is None else {"nucleusGeometry": nucleus}),
                 "properties": self._properties(annotation),
             }
             self.report.count(self._names.name(annotation))
@@ -192,7 +190,7 @@ class _Features:
         kind = self.kinds.get(name if known is None else known.name, self.kinds.get(None, "annotation"))
         if annotation.kind == "detection":
             kind = "detection"
-        properties: dict[str, Any] = {"objectType": kind}
+        properties: dict[str, Any] = {"objectType": kind if annotation.nucleus is None else "cell"}
         if annotation.name and (own := one_line(annotation.name)):
             properties["name"] = own
         if name is not None and (legal := legal_class_name(name)):
@@ -216,6 +214,26 @@ class _Features:
         if annotation.parent:
             own["parent"] = known_uuid(self.slide_id, annotation.parent)
         return {**own, **self.metadata}
+
+
+def _geometries(
+    polygons: Sequence[Polygonal], origin_l0: tuple[float, float]
+) -> Iterator[dict[str, Any] | None]:
+    """The GeoJSON of each outline on QuPath's grid, or None where nothing is left of it."""
+    if not polygons:
+        return
+    gridded = all_on_grid(polygons, DECIMALS, origin=origin_l0)
+    coordinates = _coordinates([polygon for polygon in gridded if polygon is not None])
+    for polygon in gridded:
+        if polygon is None:
+            yield None
+            continue
+        parts = next(coordinates)
+        yield (
+            {"type": "Polygon", "coordinates": parts[0]}
+            if len(parts) == 1
+            else {"type": "MultiPolygon", "coordinates": parts}
+        )
 
 
 def _coordinates(polygons: Sequence[Polygonal]) -> Iterator[list[list[Any]]]:

@@ -81,6 +81,8 @@ class WriteReport:
             self.lose("object id")
         if annotation.locked:
             self.lose("lock against editing")
+        if annotation.nucleus is not None:
+            self.lose("second outline of a cell (of nucleus classes that of the cell, else of the nucleus)")
         if len(parts) > 1:
             self.lose(f"parts of one object (each becomes {becomes})")
 
@@ -110,6 +112,13 @@ class ClassNames:
             self._known[name] = self.schema.find(name) if name else None
         return self._known[name]
 
+    def outline(self, annotation: Annotation) -> Polygonal:
+        """The one outline to write where a format knows no cells; see ``Annotation.outline``."""
+        if annotation.nucleus is None:
+            return annotation.polygon
+        known = self.known(self.name(annotation))
+        return annotation.outline(nucleus=known is not None and known.nucleus)
+
     def color(self, annotation: Annotation) -> tuple[int, int, int]:
         """The schema's colour, or the annotation's own, or grey."""
         known = self.known(self.name(annotation))
@@ -129,11 +138,15 @@ def batches(objects: Iterable[Annotation]) -> Iterator[list[Annotation]]:
 
 
 def gridded(
-    objects: Iterable[Annotation], decimals: int, *, origin: tuple[float, float] = (0.0, 0.0)
+    objects: Iterable[Annotation],
+    names: ClassNames,
+    decimals: int,
+    *,
+    origin: tuple[float, float] = (0.0, 0.0),
 ) -> Iterator[tuple[Annotation, Polygonal | None]]:
-    """Each object with its outline on the decimal grid, or None where nothing is left of it."""
+    """Each object with its one outline on the decimal grid, or None where nothing is left of it."""
     for batch in batches(objects):
-        polygons = all_on_grid([annotation.polygon for annotation in batch], decimals, origin=origin)
+        polygons = all_on_grid([names.outline(annotation) for annotation in batch], decimals, origin=origin)
         yield from zip(batch, polygons, strict=True)
 
 

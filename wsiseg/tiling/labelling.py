@@ -8,8 +8,9 @@ from typing import Literal
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely import MultiPolygon, Polygon
 
-from wsiseg.annotation import Annotation, Classified
+from wsiseg.annotation import Annotation, Classified, in_paint_order
 from wsiseg.classes import IGNORE_INDEX, ClassSchema
 from wsiseg.geometry import Box, GridFrame
 from wsiseg.raster import Painter, RowPainter, Shape, ShapePainter
@@ -37,9 +38,9 @@ def choose_mode(classified: Classified, wanted: Literal["auto", "regions", "slid
 class Labeller:
     """Label maps of one slide.
 
-    Classes are painted containers first (``ClassSchema.paint_order``), so the inner class wins; areas of
-    the ignore class are painted over everything. Outside the labelled area, and off the slide, the label
-    is ``IGNORE_INDEX``. Threads may share one.
+    Classes are painted containers first (``in_paint_order``), so the inner class wins, and background drawn
+    in an object is a hole; areas of the ignore class are painted over everything. Outside the labelled
+    area, and off the slide, the label is ``IGNORE_INDEX``. Threads may share one.
 
     Args:
         classified: The annotations, in level-0 coordinates.
@@ -129,7 +130,7 @@ def sketch(
         mode: What makes a pixel labelled; dots elsewhere are left out.
         box: The whole picture.
     """
-    corners = shapely.bounds(_polygons([annotation for annotation, _ in classified.objects]))
+    corners = shapely.bounds(_array([annotation.polygon for annotation, _ in classified.objects]))
     corners = corners.reshape(-1, 4) / np.tile(frame.downsample, 2)
     small = (corners[:, 2:] - corners[:, :2]).max(axis=1, initial=0) < _DOT_PX
     large = [classified.objects[i] for i in np.flatnonzero(~small).tolist()]
@@ -152,27 +153,22 @@ def count_classes(classified: Classified) -> dict[str, int]:
 
 
 def _objects(classified: Classified, schema: ClassSchema, frame: GridFrame) -> list[Shape]:
-    ranks = schema.paint_ranks()
-    objects = sorted(classified.objects, key=lambda item: ranks[item[1]])
-    polygons = _to_grid([annotation for annotation, _ in objects], frame)
-    indices = {name: schema.index(name) for name in schema.names}
-    return [(polygon, indices[name]) for polygon, (_, name) in zip(polygons, objects, strict=True)]
+    shapes = in_paint_order(classified.objects, schema)
+    polygons = _to_grid([outline for outline, _ in shapes], frame)
+    return [(polygon, value) for polygon, (_, value) in zip(polygons, shapes, strict=True)]
 
 
 def _shapes(annotations: Sequence[Annotation], frame: GridFrame, value: int) -> list[Shape]:
-    return [(polygon, value) for polygon in _to_grid(annotations, frame)]
+    outlines = [annotation.polygon for annotation in annotations]
+    return [(polygon, value) for polygon in _to_grid(outlines, frame)]
 
 
-def _to_grid(annotations: Sequence[Annotation], frame: GridFrame) -> NDArray[np.object_]:
-    outlines = _polygons(annotations)
+def _to_grid(outlines: Sequence[Polygon | MultiPolygon], frame: GridFrame) -> NDArray[np.object_]:
     if frame.downsample == (1.0, 1.0):
-        return outlines
-    moved: NDArray[np.object_] = shapely.transform(outlines, frame.points_to_gr)
+        return _array(outlines)
+    moved: NDArray[np.object_] = shapely.transform(_array(outlines), frame.points_to_gr)
     return moved
 
 
-def _polygons(annotations: Sequence[Annotation]) -> NDArray[np.object_]:
-    found: NDArray[np.object_] = np.fromiter(
-        (annotation.polygon for annotation in annotations), dtype=object, count=len(annotations)
-    )
-    return found
+def _array(outlines: Sequence[Polygon | MultiPolygon]) -> NDArray[np.object_]:
+    return np.fromiter(outlines, dtype=object, count=len(outlines))
