@@ -1,11 +1,14 @@
 """Viewer names become classes of the schema, or a clear error before any slide is read."""
 
+import shlex
+
 import pytest
 from outlines import RING, SQUARE
 
 from wsiseg.annotation import Annotation, classify
 from wsiseg.annotation.classmap import rename
 from wsiseg.classes import ClassSchema, TissueClass, default_schema
+from wsiseg.config import Config, override_config
 from wsiseg.errors import UnknownClassError
 
 SCHEMA = default_schema()
@@ -84,6 +87,32 @@ def test_with_one_foreground_class_no_name_is_needed():
     assert classes(named(None), ONE) == ["nucleus"]
     with pytest.raises(UnknownClassError, match=r"'\(no class\)' \(1 objects\)"):
         classify(named(None), SCHEMA)
+
+
+def advised(annotations):
+    """The mapping that the message offers, as a shell and the YAML reader understand it."""
+    with pytest.raises(UnknownClassError) as caught:
+        classify(annotations, SCHEMA)
+    typed = str(caught.value).partition("--set ")[2].rpartition(", or in the configuration")[0]
+    return override_config(Config(), shlex.split(typed)).annotations.mapping
+
+
+@pytest.mark.parametrize("name", ["Tumor: Positive", "Glom: sclerosed, global", "it's", 'a "b"', None])
+def test_what_the_message_offers_works_as_it_stands(name):
+    assert classes(named(name), mapping=advised(named(name))) == ["glomerulus"]
+    assert classes(named(None, layer="3"), mapping=advised(named(None, layer="3"))) == ["glomerulus"]
+
+
+@pytest.mark.parametrize(
+    "name", ["Region", "region*", "Region 3", "Region2", "region_of_interest", "Region: a"]
+)
+def test_regions_by_their_names(name):
+    assert len(classify(named(name), SCHEMA).regions) == 1
+
+
+def test_what_only_begins_like_a_region_is_none():
+    with pytest.raises(UnknownClassError, match="regional sclerosis"):
+        classify(named("regional sclerosis"), SCHEMA)
 
 
 def test_an_unknown_class_is_named_with_near_matches():

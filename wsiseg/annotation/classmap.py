@@ -1,12 +1,17 @@
 """From what viewers call things to the classes of the schema."""
 
 import difflib
+import json
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from wsiseg.annotation.model import Annotation
 from wsiseg.classes import ClassSchema, TissueClass, normalise
 from wsiseg.errors import UnknownClassError
+
+NO_CLASS = "(no class)"
+"""What messages call annotations without a class, and what a mapping calls them."""
 
 _MAPPED_REGION = "region"
 _MAPPED_IGNORE = "ignore"
@@ -42,7 +47,8 @@ def classify(
     A name is looked up in ``mapping`` first, then in the schema (names and aliases), then as region or
     ignore. Case, spaces, ``-`` and ``_`` do not matter, nor the ``*`` at the end of QuPath's ``Region*``
     and ``Ignore*``. Where there is no name, or an unknown one, the ImageScope layer id is looked up in
-    ``mapping``. With exactly one foreground class, an annotation without a class belongs to it.
+    ``mapping``. An annotation without any of these is ``mapping["(no class)"]``, or else of the only
+    foreground class where there is one.
 
     A QuPath cell of a nucleus class becomes its nucleus; of any other class, it stays the whole cell.
 
@@ -56,7 +62,7 @@ def classify(
     for annotation in annotations:
         meaning = lookup.meaning(annotation)
         if meaning is None:
-            key = "(no class)" if annotation.class_name is None else annotation.class_name
+            key = annotation.class_name or annotation.layer or NO_CLASS
             unknown[key] = unknown.get(key, 0) + 1
         elif meaning == _MAPPED_REGION:
             result.regions.append(annotation)
@@ -124,7 +130,9 @@ class _Lookup:
         # Layers are numbered as they come: a number that is right for one file is wrong for the next.
         if found is None and layer is not None:
             found = self._mapped.get(plain(layer))
-        return self._unnamed if found is None and name is None else found
+        if found is None and name is None:
+            found = self._mapped.get(plain(NO_CLASS), self._unnamed)
+        return found
 
     def _by_name(self, name: str) -> str | None:
         found = self._schema.find(name) or self._schema.find(plain(name))
@@ -132,7 +140,10 @@ class _Lookup:
             return _CLASS + found.name
         if self._ignore and plain(name) == self._ignore:
             return _MAPPED_IGNORE
-        return _MAPPED_REGION if self._region and plain(name).startswith(self._region) else None
+        rest = plain(name).removeprefix(self._region)
+        # "Region 3" and "region_of_interest" are regions, "regional sclerosis" is a lesion.
+        named = self._region and rest != plain(name) and not rest[:1].isalpha()
+        return _MAPPED_REGION if named else None
 
     def _target(self, name: str, target: str) -> str:
         found = self._by_name(target)
@@ -173,9 +184,9 @@ def _near(name: str, candidates: Iterable[str]) -> str:
     listed = list(candidates)
     hint = _hint(name, listed)
     example = _example({plain(each): each for each in listed})
-    advice = (
-        f"Give it a class with --set 'annotations.mapping={{{name}: {example}}}', or in the configuration"
-    )
+    # A text of JSON is one of YAML, whatever colons and commas a name holds.
+    setting = f"annotations.mapping={{{json.dumps(name, ensure_ascii=False)}: {example}}}"
+    advice = f"Give it a class with --set {shlex.quote(setting)}, or in the configuration"
     return f"{hint} {advice}" if hint else advice
 
 
