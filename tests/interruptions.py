@@ -1,4 +1,4 @@
-"""Work that is broken off, as by a power cut."""
+"""Work that is broken off, as by a power cut or the user."""
 
 from collections.abc import Callable
 from typing import Any
@@ -32,5 +32,19 @@ def interrupt_after(calls: int, function: Callable[..., Any]) -> Callable[..., A
         if left < 0:
             raise Interrupt
         return function(*arguments)
+
+    return counted
+
+
+def until_interrupted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function that works once; the second call is met by Ctrl-C."""
+    calls = 0
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls > 1:
+            raise KeyboardInterrupt
+        return function(*arguments, **options)
 
     return counted

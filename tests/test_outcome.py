@@ -31,3 +31,10 @@ def test_only_a_wrong_configuration_stops_a_batch() -> None:
         ("a.svs", "failed", "a.svs is no slide"),
         ("b.svs", "ok", None),
     ]
+
+
+def test_an_interrupted_slide_is_not_taken_for_a_finished_one() -> None:
+    outcomes: list[Outcome] = []
+    with pytest.raises(KeyboardInterrupt), recording("a.svs", outcomes):
+        raise KeyboardInterrupt
+    assert [(o.status, o.reason) for o in outcomes] == [("failed", "interrupted")]

@@ -43,7 +43,8 @@ def recording(slide: str, outcomes: list[Outcome]) -> Iterator[Outcome]:
     """Time the work on one slide and record its outcome; our own errors become ``failed``.
 
     A batch goes on after a bad slide and never hides it. A wrong configuration or a damaged model
-    would fail every slide alike, so these errors pass through, as do those that are not ours.
+    would fail every slide alike, so these errors pass through, as do those that are not ours. An interrupted
+    slide is ``failed`` too, for the report of those that were done before.
     """
     outcome = Outcome(slide)
     outcomes.append(outcome)
@@ -54,6 +55,9 @@ def recording(slide: str, outcomes: list[Outcome]) -> Iterator[Outcome]:
         raise
     except WsisegError as err:
         outcome.status, outcome.reason = "failed", str(err)
+    except KeyboardInterrupt:
+        outcome.status, outcome.reason = "failed", "interrupted"
+        raise
     finally:
         outcome.seconds = time.monotonic() - begun
 

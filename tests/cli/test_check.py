@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import shapely
 from click.testing import CliRunner
 from outlines import SQUARE
 
@@ -11,6 +12,8 @@ from wsiseg.classes import default_schema
 from wsiseg.cli.check import command
 
 BOW_TIE = {"type": "Polygon", "coordinates": [[[0, 0], [90, 90], [90, 0], [0, 90], [0, 0]]]}
+
+POINT = '{"type":"Point","coordinates":[1,2]}'
 
 
 def run(*arguments, expect=0):
@@ -55,8 +58,21 @@ def test_mending_asap(tmp_path):
 
 
 def test_what_cannot_be_kept_is_said(tmp_path):
-    (tmp_path / "a.json").write_text('[{"type":"Point","coordinates":[1,2]}]', encoding="utf-8")
+    square = json.dumps(shapely.geometry.mapping(SQUARE))
+    (tmp_path / "a.json").write_text(f"[{POINT},{square}]", encoding="utf-8")
     assert "1 objects could not be kept" in run(tmp_path / "a.json", "--fix", tmp_path / "b.json")
+
+
+def test_a_copy_for_which_nothing_is_left_is_a_failure(tmp_path):
+    (tmp_path / "a.json").write_text(f"[{POINT}]", encoding="utf-8")
+    output = run(tmp_path / "a.json", "--fix", tmp_path / "b.json", expect=1)
+    assert "none of its objects can be written: found 0 kept, 0 repaired, 1 dropped" in output
+    assert not (tmp_path / "b.json").exists()
+
+
+def test_a_file_without_objects_is_copied_as_one(tmp_path):
+    (tmp_path / "a.json").write_text("[]", encoding="utf-8")
+    assert "0 objects" in run(tmp_path / "a.json", "--fix", tmp_path / "b.json")
 
 
 def test_another_viewer_may_be_asked(tmp_path):

@@ -3,13 +3,14 @@
 import json
 
 import pytest
+import shapely
 from click.testing import CliRunner
 from outlines import RING, SQUARE
 
 from wsiseg.annotation import Annotation, check_asap, read_annotations, write_imagescope, write_qupath
 from wsiseg.classes import default_schema
 from wsiseg.cli.convert import command
-from wsiseg.errors import AnnotationParseError, ConfigError, SlideOpenError
+from wsiseg.errors import AnnotationError, AnnotationParseError, ConfigError, SlideOpenError
 
 
 @pytest.fixture
@@ -56,6 +57,22 @@ def test_layer_ids_may_be_numbers(tmp_path):
     run(tmp_path / "a.xml", tmp_path / "a.geojson", "--to", "qupath", "--map", tmp_path / "map.yaml")
     features = json.loads((tmp_path / "a.geojson").read_text(encoding="utf-8"))["features"]
     assert features[0]["properties"]["classification"]["name"] == "glomerulus"
+
+
+@pytest.mark.parametrize(
+    "geometry",
+    [{"type": "Point", "coordinates": [1, 2]}, shapely.geometry.mapping(shapely.box(0, 0, 1e-4, 1e-4))],
+    ids=["not read", "too small to write"],
+)
+def test_a_file_of_which_nothing_is_left_is_a_failure(tmp_path, geometry):
+    (tmp_path / "a.geojson").write_text(json.dumps([geometry]), encoding="utf-8")
+    with pytest.raises(AnnotationError, match="none of its objects can be written"):
+        run(tmp_path / "a.geojson", tmp_path / "a.xml", "--to", "asap")
+
+
+def test_a_file_without_objects_becomes_one(tmp_path):
+    (tmp_path / "a.geojson").write_text("[]", encoding="utf-8")
+    assert "0 objects" in run(tmp_path / "a.geojson", tmp_path / "a.xml", "--to", "asap").output
 
 
 def test_a_resolution_reaches_imagescope(geojson, tmp_path):

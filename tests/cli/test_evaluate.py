@@ -4,14 +4,17 @@ import json
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from judging import SIZE, TRUTH, shifted, write_objects
 from PIL import Image
 from slides import texture_image, write_slide
 
+from wsiseg.classes import default_schema
 from wsiseg.cli.main import cli, main
 from wsiseg.errors import AnnotationParseError, ConfigError
+from wsiseg.tilestore import MaskStore
 
 
 @pytest.fixture
@@ -85,6 +88,19 @@ def test_holes_that_asap_has_not_are_said(case: list[str], tmp_path: Path) -> No
     assert result.exit_code == 0
     assert "ASAP has no holes" in run(*case[:5], str(tmp_path / "p.xml")).output
     assert "ASAP has no holes" not in run(*case).output
+
+
+def test_a_slide_of_which_no_pixel_counts_has_no_calibration(case: list[str], tmp_path: Path) -> None:
+    glass = np.full((SIZE[1], SIZE[0], 3), 255, np.uint8)
+    write_slide(tmp_path / "a.tiff", glass, compression="deflate")
+    for name in ("truth", "p"):
+        write_objects(tmp_path / f"{name}.geojson", [])
+    schema = default_schema()
+    about = {"classes": schema.to_json(), "mpp": 0.5}
+    MaskStore.create(tmp_path / "p.probabilities.zarr", SIZE, channels=len(schema), attributes=about)
+    result = run(*case)
+    assert result.exit_code == 0
+    assert "no calibration: no pixel counts" in result.output
 
 
 def test_uneven_options_are_refused(case: list[str]) -> None:

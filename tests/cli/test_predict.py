@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from interruptions import until_interrupted
 from painted import make_label, paint_slide
 
 from wsiseg.annotation import check_asap, check_dsa, check_imagescope, check_qupath
@@ -116,11 +117,28 @@ def test_one_bad_slide_of_three(run, slides, tmp_path, capsys):
     assert "bad.svs" in capsys.readouterr().err
 
 
+def test_an_interrupted_batch_keeps_what_is_done_and_says_how_to_go_on(
+    run, slides, tmp_path, capsys, monkeypatch
+):
+    from wsiseg.infer import batch
+
+    arguments = ["-q", "predict", *slides, "--run", run, "--out", tmp_path]
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "predict_slide", until_interrupted(batch.predict_slide))
+        assert wsiseg(*arguments) == 130
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last == "wsiseg: stopped; the same command goes on where it stopped"
+    assert [slide["status"] for slide in report_of(tmp_path)["slides"]] == ["ok", "failed"]
+    assert wsiseg(*arguments) == 0
+    assert [slide["status"] for slide in report_of(tmp_path)["slides"]] == ["skipped", "ok"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["--run", "nowhere"], 2, "nowhere is no run"),
         (["--set", "predict.overlap=1"], 2, "did you mean 'overlap_share'"),
+        (["--set", "predict.overlap_share=0.99"], 2, "Input should be less than or equal to 0.75"),
         (["--set", "train.steps=1"], 2, "comes from the run"),
         (["--set", "predict.precision=fp16", "--device", "cpu"], 2, "fp16 on a CPU"),
         (["--device", "cuda:99"], 2, "cannot be used here"),
@@ -136,6 +154,14 @@ def test_bad_input_is_one_clear_line(run, slides, tmp_path, capsys, *, arguments
     assert len(lines) == 1
     assert message in lines[0]
     assert not list((tmp_path / "out").glob("a*"))
+
+
+def test_a_slide_coarser_than_the_model_is_said_to_be(run, slides, tmp_path, capsys):
+    arguments = ["predict", slides[0], "--run", run, "--out", tmp_path, "--mpp-slide", "1.0"]
+    for _ in ("predicted", "skipped"):
+        assert wsiseg(*arguments) == 0
+        assert "its 1 um/px are magnified 2 times, to 0.5" in " ".join(capsys.readouterr().err.split())
+    assert "magnified" in report_of(tmp_path)["warnings"][0]["warning"]
 
 
 def test_two_slides_of_one_stem_are_refused(run, slides, tmp_path, capsys):

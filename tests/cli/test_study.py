@@ -44,6 +44,27 @@ def test_a_study_and_its_tables_again(wsiseg: Command, tmp_path: Path) -> None:
     assert (folder / "table.md").read_bytes() == before
 
 
+def test_how_to_go_on_is_said(wsiseg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_study(tmp_path)
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wsiseg.study.run.run_study", stop)
+    code, _, err = wsiseg("study", "discs.yaml")
+    assert (code, err) == (130, "wsiseg: stopped; the same command goes on where it stopped\n")
+
+
+def test_a_command_that_begins_anew_promises_nothing(
+    wsiseg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("wsiseg.slide.Slide.open", stop)
+    assert wsiseg("info", "a.svs") == (130, "", "wsiseg: stopped\n")
+
+
 @pytest.mark.parametrize(
     ("arguments", "settings", "message"),
     [

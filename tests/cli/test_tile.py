@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import shapely
 from click.testing import CliRunner
+from interruptions import until_interrupted
 from slides import texture_image, write_slide
 
 from wsiseg.annotation import Annotation, write_qupath
@@ -68,6 +69,23 @@ def test_one_bad_slide_of_three(slides, tmp_path, capsys):
     assert not list((tmp_path / "t").glob(".*"))
 
 
+def test_an_interrupted_batch_keeps_what_is_done_and_says_how_to_go_on(slides, tmp_path, capsys, monkeypatch):
+    from wsiseg.tiling import tile_slide
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wsiseg.tiling.tile_slide", until_interrupted(tile_slide))
+        wsiseg("tile", *slides, "--out", tmp_path / "t", *SMALL, expect=130)
+    said = capsys.readouterr().err
+    assert said == "wsiseg: stopped; the same command goes on where it stopped\n"
+    data = report(tmp_path / "t")
+    assert [(slide["status"], slide["reason"]) for slide in data["slides"]] == [
+        ("ok", None),
+        ("failed", "interrupted"),
+    ]
+    wsiseg("tile", *slides, "--out", tmp_path / "t", *SMALL)
+    assert [slide["status"] for slide in report(tmp_path / "t")["slides"]] == ["skipped", "ok"]
+
+
 def test_resolutions_are_options(tmp_path):
     path = write_slide(tmp_path / "s.tiff", texture_image(200, 150), mpp=None)
     wsiseg("tile", path, "--out", tmp_path / "t", *SMALL, expect=1)
@@ -79,6 +97,12 @@ def test_resolutions_are_options(tmp_path):
     table.write_text("slide,mpp\ns.tiff,0.25\n")
     wsiseg("tile", path, "--out", tmp_path / "t", "--mpp-csv", table, "--mpp", 1.0, *SMALL)
     assert TileStore.open(tmp_path / "t/s.zarr").frame.size_gr == (50, 38)
+
+
+def test_tiles_finer_than_the_slide_are_said_to_be(tmp_path, capsys):
+    path = write_slide(tmp_path / "s.tiff", texture_image(100, 50), mpp=0.5)
+    wsiseg("tile", path, "--out", tmp_path / "t", "--mpp", 0.25, *SMALL)
+    assert "its 0.5 um/px are magnified 2 times, to 0.25" in " ".join(capsys.readouterr().err.split())
 
 
 def test_unreadable_tiles_stand_in_the_report(slides, tmp_path, monkeypatch):

@@ -66,11 +66,32 @@ def test_how_to_go_on_is_said(wsiseg: Command, tmp_path: Path, monkeypatch: pyte
     with monkeypatch.context() as patch:
         patch.setattr("wsiseg.train.loop.Trainer.advance", stop)
         code, _, err = wsiseg("train", *TINY)
-    assert code != 0
+    assert code == 130
+    assert "Aborted" not in err
     assert "to go on from its last checkpoint: wsiseg train --resume" in " ".join(err.split())
     code, _, err = wsiseg("train", *TINY)
     assert code == 0, err
     assert "runs/run-001 is unfinished; to go on with it: wsiseg train --resume" in " ".join(err.split())
+
+
+def test_commands_that_are_printed_can_be_pasted(
+    wsiseg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiles(tmp_path / "tiles", "a")
+    write_tiles(tmp_path / "tiles", "b", seed=1)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("wsiseg.train.loop.Trainer.advance", stop)
+        _, _, err = wsiseg("train", *TINY, "--out", "my run")
+    assert "wsiseg train --resume --out 'my run'" in " ".join(err.split())
+    code, out, err = wsiseg("train", "--resume", "--out", "my run", "--device=cpu")
+    assert code == 0, err
+    assert "next: wsiseg predict SLIDE --run 'my run'" in " ".join(out.split())
+    wsiseg("export", "my run", "my model")
+    assert "--run 'my model'\n" in (tmp_path / "my model" / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -70,20 +70,20 @@ def test_blocks_and_slides_add_up():
     assert (left + right).to_json(NAMES) == whole.to_json(NAMES)
 
 
-def keep_probabilities(path, *, mpp=0.5, names=None, model="m", channels=4):
+def keep_probabilities(path, *, mpp=0.5, names=None, model="m", channels=4, size=SIZE, **attributes):
     """Kept probabilities: 0.8 for glomerulus in the left half, background in the right half, for sure."""
     schema = default_schema()
     classes = schema.to_json() if names is None else [{"name": name} for name in names]
     store = MaskStore.create(
         path,
-        SIZE,
+        size,
         channels=channels,
-        attributes={"classes": classes, "mpp": mpp, "model": model},
+        attributes={"classes": classes, "mpp": mpp, "model": model, **attributes},
     )
-    half = np.zeros((channels, SIZE[1], SIZE[0]), np.uint8)
-    half[:2, :, : SIZE[0] // 2] = np.array([51, 204])[:, None, None]
-    half[0, :, SIZE[0] // 2 :] = 255
-    store.write(Box(0, 0, *SIZE), half)
+    half = np.zeros((channels, size[1], size[0]), np.uint8)
+    half[:2, :, : size[0] // 2] = np.array([51, 204])[:, None, None]
+    half[0, :, size[0] // 2 :] = 255
+    store.write(Box(0, 0, *size), half)
 
 
 def judge(slide, truth, prediction):
@@ -108,7 +108,9 @@ def test_probabilities_beside_the_prediction_are_judged(slide, write, tmp_path):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"mpp": 0.25}, "at 0.25 um/px"),
+        ({"mpp": 0.25}, "they are at 0.25 um/px, and compared is at 0.5"),
+        ({"size": (90, 70)}, "they are of another grid: 90 x 70 px where the slide has 900 x 700"),
+        ({"slide": {"name": "b.svs", "fingerprint": "other"}}, "they are of another slide, b.svs"),
         ({"names": ["background", "a", "b", "c"]}, "other classes"),
     ],
 )

@@ -16,12 +16,14 @@ from wsiseg.classes import ClassSchema, TissueClass, default_schema
 from wsiseg.config import Config, parse_config
 from wsiseg.errors import AnnotationParseError, ConfigError, SlideOpenError, UnknownClassError
 from wsiseg.evaluate import Case, evaluate, to_json
-from wsiseg.evaluate.inputs import RECORD_SUFFIX, mask_side
+from wsiseg.evaluate.inputs import PREDICTED_SUFFIXES, RECORD_SUFFIX, mask_side
 from wsiseg.geometry import Box, GridFrame, Resolution
+from wsiseg.infer.naming import MASK_SUFFIX, SUFFIXES, ZIPPED_SUFFIX
 from wsiseg.infer.naming import RECORD_SUFFIX as WRITTEN_SUFFIX
 from wsiseg.labelimage import CLASSES_NAMESPACE
 from wsiseg.progress import NullProgress
 from wsiseg.raster import ShapePainter
+from wsiseg.slide import Slide
 
 
 def judge(*cases: Case, config: Config | None = None, **options):
@@ -41,14 +43,16 @@ def painted(objects) -> np.ndarray:
     return ShapePainter([(shape, schema.index(name)) for shape, name in objects]).paint(Box(0, 0, *SIZE))
 
 
-def record(prediction: Path, schema: ClassSchema, mpp: float) -> None:
+def record(prediction: Path, schema: ClassSchema, mpp: float, **more: object) -> None:
     stem = prediction.name.removesuffix(".geojson")
-    text = json.dumps({"model": {"classes": schema.to_json(), "mpp": mpp}})
+    text = json.dumps({"model": {"classes": schema.to_json(), "mpp": mpp}, **more})
     (prediction.parent / f"{stem}{RECORD_SUFFIX}").write_text(text, encoding="utf-8")
 
 
 def test_the_record_is_looked_for_where_predict_writes_it() -> None:
     assert RECORD_SUFFIX == WRITTEN_SUFFIX
+    outlines = {suffix for name, suffix in SUFFIXES.items() if name != "ome-zarr"}
+    assert {*PREDICTED_SUFFIXES} == {*outlines, SUFFIXES["qupath"] + ZIPPED_SUFFIX, MASK_SUFFIX}
 
 
 def test_a_file_against_itself_is_all_right(slide, write) -> None:
@@ -207,6 +211,55 @@ def test_missing_files_are_named_before_any_work(slide, write, tmp_path) -> None
         judge()
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("p.ome.zarr", r"OME-Zarr is not read here\. Name the \.ome\.tiff"), ("p", "it is a folder")],
+)
+def test_a_folder_is_no_prediction_and_said_to_be_one(slide, write, tmp_path, name, said) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(AnnotationParseError, match=said):
+        judge(Case(slide, write(TRUTH), tmp_path / name))
+
+
+def of_slide(path: Path) -> dict[str, object]:
+    with Slide.open(path) as slide:
+        return {"slide": {"name": slide.name, "fingerprint": slide.fingerprint}}
+
+
+def test_the_prediction_of_another_slide_is_refused_before_any_work(slide, write, tmp_path) -> None:
+    other = write_slide(tmp_path / "b.tiff", texture_image(*SIZE, seed=1), compression="deflate")
+    truth, plain, prediction = write(TRUTH), write(TRUTH, "plain.geojson"), write(TRUTH, "p.geojson")
+    record(prediction, default_schema(), 0.5, **of_slide(other))
+    said = r"found b\.tiff, expected a\.tiff\. Give --slide, --truth and --prediction in the same order"
+    with pytest.raises(ConfigError, match=said):
+        judge(Case(slide, truth, prediction))
+    with pytest.raises(ConfigError, match=said):
+        judge(Case(slide, Path(__file__), plain), Case(slide, truth, prediction))
+    assert judge(Case(other, truth, prediction)).scores.mean["iou"] == 1.0
+
+
+def test_a_slide_that_was_moved_or_renamed_keeps_its_prediction(slide, write, tmp_path) -> None:
+    prediction = write(TRUTH, "p.geojson")
+    record(prediction, default_schema(), 0.5, **of_slide(slide))
+    moved = slide.rename(tmp_path / "renamed.tif")
+    assert judge(Case(moved, write(TRUTH), prediction)).scores.mean["iou"] == 1.0
+
+
+def test_another_slide_of_the_same_name_is_told_apart(slide, write) -> None:
+    prediction = write(TRUTH, "p.geojson")
+    record(prediction, default_schema(), 0.5, **of_slide(slide))
+    write_slide(slide, texture_image(*SIZE, seed=1), compression="deflate")
+    with pytest.raises(ConfigError, match=r"found a\.tiff with other content, .* \.prediction\.json"):
+        judge(Case(slide, write(TRUTH), prediction))
+
+
+def test_a_record_speaks_only_of_files_that_predict_writes(slide, write, tmp_path) -> None:
+    """``p.1.geojson`` of another program may lie beside the prediction of a slide ``p``."""
+    other = write_slide(tmp_path / "b.tiff", texture_image(*SIZE, seed=1), compression="deflate")
+    record(tmp_path / "p.geojson", default_schema(), 0.5, **of_slide(other))
+    assert judge(Case(slide, write(TRUTH), write(TRUTH, "p.1.geojson"))).scores.mean["iou"] == 1.0
+
+
 def test_an_unknown_class_is_named(slide, write) -> None:
     with pytest.raises(UnknownClassError, match="tubule"):
         judge(Case(slide, write([(box(0, 0, 9, 9), "tubule")]), write(TRUTH, "p.geojson")))
@@ -282,6 +335,13 @@ def test_small_holes_of_a_mask_are_filled_as_predict_fills_them(tmp_path) -> Non
     with mask_side(write_mask(tmp_path / "a.ome.tiff", label), default_schema(), frame) as side:
         (glomerulus,) = side.shapes["glomerulus"]
     assert glomerulus.area == 300 * 300 - 100 * 100
+
+
+def test_nuclei_of_a_mask_make_no_glomerulus(tmp_path) -> None:
+    label = painted([(box(100, 100, 400, 400), "glomerulus"), (box(600, 100, 680, 180), "podocyte")])
+    frame = GridFrame.of(SIZE, Resolution(0.5, 0.5), 0.5)
+    with mask_side(write_mask(tmp_path / "a.ome.tiff", label), default_schema(), frame) as side:
+        assert [len(side.shapes[name]) for name in ("glomerulus", "podocyte")] == [1, 1]
 
 
 def test_a_slide_with_a_damaged_corner_is_judged_all_the_same(write, tmp_path) -> None:

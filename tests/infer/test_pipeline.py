@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,12 @@ from wsiseg.classes import ClassSchema, TissueClass
 from wsiseg.config import PredictConfig
 from wsiseg.errors import ConfigError, OutputError, ResolutionError, SlideReadError
 from wsiseg.geometry import Box
+from wsiseg.infer import pipeline
+from wsiseg.infer.export import write_mask
 from wsiseg.infer.naming import work_path
 from wsiseg.infer.pipeline import ModelCard, Settings, predict_slide
 from wsiseg.infer.request import content_key
+from wsiseg.progress import NullProgress
 from wsiseg.raster import ShapePainter
 from wsiseg.slide import Slide
 
@@ -104,6 +108,36 @@ def test_csv_has_measurements_and_counts(done):
     assert float(first["podocyte_density_per_mm2"]) == pytest.approx(density, abs=1e-3)
     assert [row["name"] for row in rows if not row["parent"] and row["class"] == "non_podocyte"]
     assert result.counts["outside_their_container"] == 1
+
+
+class Phases(NullProgress):
+    """Remembers what was begun, of how many units, and how many were done."""
+
+    def __init__(self) -> None:
+        self.found: list[list[object]] = []
+        self.begun = threading.Event()
+
+    def start(self, description, total):
+        self.found.append([description, total, 0])
+        if description == "writing the mask":
+            self.begun.set()
+
+    def advance(self, units=1, note=None):
+        self.found[-1][2] += units
+
+
+def test_every_bar_is_finished(slide_path, tmp_path, monkeypatch):
+    phases = Phases()
+
+    def slow(*arguments):
+        assert phases.begun.wait(60)
+        write_mask(*arguments)
+
+    monkeypatch.setattr(pipeline, "write_mask", slow)
+    with Slide.open(slide_path) as slide:
+        predict_slide(slide, read_colors, MODEL, out=tmp_path, progress=phases)
+    assert "writing the mask" in [phase[0] for phase in phases.found]
+    assert all(done == total for _, total, done in phases.found), phases.found
 
 
 def test_counts_are_those_of_the_files(done):

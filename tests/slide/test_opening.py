@@ -154,6 +154,35 @@ def test_an_implausible_resolution_is_no_better_than_none(tmp_path):
         _ = slide.resolution
 
 
+@pytest.mark.parametrize(
+    ("stated", "given", "said"),
+    [
+        (0.5, 0.25, ["a.tiff says 0.5 um/px; it is taken to have 0.25 um/px, as given"]),
+        ((0.5, 0.25), 0.5, ["a.tiff says 0.5 x 0.25 um/px; it is taken to have 0.5 um/px, as given"]),
+        (0.4990, 0.5, []),
+        (352.8, 0.5, []),
+        (None, 0.5, []),
+    ],
+)
+def test_a_resolution_that_contradicts_the_slide_counts_and_is_said_once(
+    tmp_path, caplog, stated, given, said
+):
+    path = write_slide(tmp_path / "a.tiff", TEXTURE, mpp=stated)
+    with Slide.open(path, mpp=given) as slide:
+        assert (slide.resolution.mpp_x, slide.resolution.mpp_y) == (given, given)
+        pickle.loads(pickle.dumps(slide)).close()
+    assert [record.getMessage() for record in caplog.records] == said
+
+
+@pytest.mark.parametrize(("mpp", "times"), [(0.1, "5"), (0.25, "2"), (0.4, None), (0.5, None), (1.0, None)])
+def test_a_frame_clearly_finer_than_the_slide_is_said_to_be(tmp_path, mpp, times):
+    with Slide.open(write_slide(tmp_path / "a.tiff", TEXTURE, mpp=0.5)) as slide:
+        said = slide.magnified(slide.frame(mpp))
+    assert (said is None) is (times is None)
+    if times:
+        assert f"its 0.5 um/px are magnified {times} times, to {mpp}" in said
+
+
 def test_unequal_resolution_stays_unequal(tmp_path):
     path = write_slide(tmp_path / "a.tiff", TEXTURE, mpp=(0.5, 0.25))
     with Slide.open(path) as slide:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wsiseg.cli.console import exit_for, stderr, stdout
-from wsiseg.cli.options import refuse_same_file
+from wsiseg.cli.options import NamedPath, refuse_nothing_left, refuse_same_file
 from wsiseg.outcome import Outcome, recording
 
 if TYPE_CHECKING:
@@ -29,11 +29,11 @@ _VIEWERS = {
     metavar="FILE...",
     nargs=-1,
     required=True,
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=NamedPath(exists=True, dir_okay=False),
 )
 @click.option(
     "--fix",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NamedPath(dir_okay=False),
     help="Write a mended copy of the one file here, in the same format.",
 )
 @click.option(
@@ -46,7 +46,7 @@ def command(files: tuple[Path, ...], fix: Path | None, viewer: "TargetFormat | N
     """Say why QuPath (0.4 to 0.7), ASAP, ImageScope or DSA would refuse annotation files.
 
     Exit code 1 where the viewer would refuse one, or lose an object; with --fix, where it would refuse the
-    copy. What has no area, such as points, is left out of a copy, and said.
+    copy, or nothing is left for one. What has no area, such as points, is left out of a copy, and said.
 
     \b
       wsiseg check slides/*.geojson
@@ -98,8 +98,10 @@ def _fix(file: "AnnotationFile", source: Path, out: Path, viewer: "TargetFormat"
     from wsiseg.classes import default_schema
 
     schema = in_own_colors(default_schema(), file.annotations)
+    refuse_nothing_left(source, file.report, len(file.annotations))
     target = Target(source.name.split(".")[0], holes="group")
     report = write_annotations(out, file.annotations, schema, viewer, target)
+    refuse_nothing_left(source, file.report, report.total)
     if file.report.dropped:
         stderr.print(
             f"wsiseg: {len(file.report.dropped)} objects could not be kept",

@@ -125,3 +125,22 @@ def fail(message: str, exit_code: int) -> NoReturn:
     """Print one line on stderr and leave."""
     stderr.print(f"wsiseg: {message}", style="red", soft_wrap=True, markup=False)
     sys.exit(exit_code)
+
+
+_GOES_ON = "wsiseg.goes_on"
+
+_INTERRUPTED = 130
+"""What shells make of a command that Ctrl-C has ended: 128 and the number of the signal."""
+
+
+def can_go_on(how: str = "the same command goes on where it stopped") -> None:
+    """From here on, say this to who interrupts the command."""
+    click.get_current_context().meta[_GOES_ON] = how
+
+
+def leave_interrupted(context: click.Context) -> NoReturn:
+    """Say how an interrupted command is gone on with, where it can be, and leave."""
+    how = context.meta.get(_GOES_ON)
+    text = f"stopped; {how}" if how else "stopped"
+    stderr.print(f"wsiseg: {text}", style="yellow", soft_wrap=True, markup=False)
+    context.exit(_INTERRUPTED)

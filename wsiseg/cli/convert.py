@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from wsiseg.cli.console import stderr, stdout
-from wsiseg.cli.options import mpp_slide_option, refuse_same_file
+from wsiseg.cli.options import NamedPath, mpp_slide_option, refuse_nothing_left, refuse_same_file
 
 if TYPE_CHECKING:
     from wsiseg.annotation import Annotation, AnnotationFile, WriteReport
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("source", metavar="IN", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("out", metavar="OUT", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("source", metavar="IN", type=NamedPath(exists=True, dir_okay=False))
+@click.argument("out", metavar="OUT", type=NamedPath(dir_okay=False))
 @click.option(
     "--to",
     "target_format",
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 @click.option(
     "--map",
     "map_path",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NamedPath(dir_okay=False),
     help="YAML file of new class names, one `viewer name or layer id: class` a line.",
 )
 @click.option(
     "--config",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=NamedPath(dir_okay=False),
     help="Configuration whose classes give the colours.",
 )
 @click.option(
@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 def command(source: Path, out: Path, **options: Any) -> None:
     """Convert annotations between QuPath, ASAP, ImageScope and DSA.
 
-    The format of IN is recognised by its content. What the other format cannot hold is listed.
+    The format of IN is recognised by its content. What the other format cannot hold is listed. Exit code 1
+    where IN holds objects and none of them can be written.
 
     \b
       wsiseg convert slide.xml slide.geojson --to qupath --slide slide.svs
@@ -80,7 +81,9 @@ def command(source: Path, out: Path, **options: Any) -> None:
     annotations = _renamed(file, options["map_path"])
     if options["config"] is None:
         schema = in_own_colors(schema, annotations)
+    refuse_nothing_left(source, file.report, len(annotations))
     report = write_annotations(out, annotations, schema, options["target_format"], target)
+    refuse_nothing_left(source, file.report, report.total)
     _print(source, out, file, report, options["target_format"])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from wsiseg.cli.console import stdout
+from wsiseg.cli.console import can_go_on, stdout
 from wsiseg.cli.options import PATH, Size
 
 
@@ -43,6 +43,7 @@ def command(
         for line in rest:
             stdout.print(line, soft_wrap=True, markup=False)
 
+    can_go_on("the same command goes on after its last finished step")
     options = DemoOptions(out=out, seed=seed, steps=steps, size_px=size)
     result = run_demo(options, execute=execute, announce=announce, overwrite=overwrite)
     mean = result.figures["mean"]

@@ -89,13 +89,19 @@ def _print_evaluation(evaluation: "Evaluation", data: dict[str, Any]) -> None:
     for line in _details(data):
         stdout.print(line, soft_wrap=True)
     if "calibration" in data:
-        stdout.print(_calibration_table(data["calibration"]))
-        error = data["calibration"]["ece"]
-        stdout.print(f"probabilities are off by {error:.3f} on average (ECE)", soft_wrap=True)
+        _print_calibration(data["calibration"])
     if any(slide.worst for slide in evaluation.slides):
         stdout.print(_worst_table(data))
     for note in evaluation.notes:
         stdout.print(f"note: {note}", style="yellow", soft_wrap=True, markup=False)
+
+
+def _print_calibration(data: dict[str, Any]) -> None:
+    if data["ece"] is None:
+        stdout.print("\nno calibration: no pixel counts", soft_wrap=True)
+        return
+    stdout.print(_calibration_table(data))
+    stdout.print(f"probabilities are off by {data['ece']:.3f} on average (ECE)", soft_wrap=True)
 
 
 def _table(title: str, *headings: str, left: int = 1) -> Table:

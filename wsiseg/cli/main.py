@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from wsiseg import __version__
-from wsiseg.cli.console import fail, setup_logging
+from wsiseg.cli.console import fail, leave_interrupted, setup_logging
 from wsiseg.errors import WsisegError
 from wsiseg.process import settle
 
@@ -42,6 +42,13 @@ class LazyGroup(click.Group):
             return None
         command: click.Command = importlib.import_module(f"wsiseg.cli.{cmd_name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; interrupted, it says how to go on, in place of click's "Aborted!"."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            leave_interrupted(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """List the commands without importing them."""

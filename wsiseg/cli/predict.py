@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wsiseg.cli.console import exit_for, print_outcomes, progress_bars, stderr, stdout
+from wsiseg.cli.console import can_go_on, exit_for, print_outcomes, progress_bars, stderr, stdout
 from wsiseg.cli.options import PATH, mpp_slide_option
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ FORMATS = ("qupath", "asap", "imagescope", "dsa", "ome-zarr")
 )
 @click.option(
     "--tiles",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder of stores that `tile` made: take pixels from there, as far as they have them.",
 )
 @click.option("--confidence", is_flag=True, help="Ask the discriminator where it is right; keep its map.")
@@ -111,6 +111,7 @@ def command(
     card, config = read_run(run, overrides)
     keep: list[Kept] = ["probabilities"] if keep_probabilities else []
     keep += ["confidence"] if confidence else []
+    can_go_on()
     with progress_bars() as progress:
         batch = predict_batch(
             slides,

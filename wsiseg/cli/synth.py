@@ -5,13 +5,11 @@ from typing import Any
 
 import click
 
-from wsiseg.cli.options import Size
+from wsiseg.cli.options import NamedPath, Size
 
 
 @click.command()
-@click.option(
-    "--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="Folder for the slides."
-)
+@click.option("--out", type=NamedPath(file_okay=False), required=True, help="Folder for the slides.")
 @click.option("--slides", type=click.IntRange(0), default=1, show_default=True, help="Annotated slides.")
 @click.option(
     "--unannotated",

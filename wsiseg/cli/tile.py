@@ -1,11 +1,12 @@
 """``wsiseg tile``."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from wsiseg.cli.console import exit_for, print_outcomes, progress_bars
+from wsiseg.cli.console import can_go_on, exit_for, print_outcomes, progress_bars
 from wsiseg.cli.options import PATH, backend_option, mpp_slide_option
 
 if TYPE_CHECKING:
@@ -94,15 +95,20 @@ def command(
     options = TileOptions(workers=workers, backend=backend, strict=strict, overwrite=overwrite)
     outcomes: list[Outcome] = []
     unreadable: dict[str, list[tuple[int, int, int, int]]] = {}
+    report = partial(write_report, out, "tile", outcomes, unreadable_tiles_l0=unreadable)
+    can_go_on()
     with progress_bars() as progress:
-        for job in jobs:
-            with recording(job.slide, outcomes) as outcome:
-                summary = tile_slide(job, config, out, options=options, progress=progress)
-                outcome.counts = summary.counts()
-                if summary.up_to_date:
-                    outcome.status, outcome.reason = "skipped", "up to date"
-                if summary.unreadable_l0:
-                    unreadable[job.slide] = summary.unreadable_l0
-    report = write_report(out, "tile", outcomes, unreadable_tiles_l0=unreadable)
-    print_outcomes(outcomes, report)
+        try:
+            for job in jobs:
+                with recording(job.slide, outcomes) as outcome:
+                    summary = tile_slide(job, config, out, options=options, progress=progress)
+                    outcome.counts = summary.counts()
+                    if summary.up_to_date:
+                        outcome.status, outcome.reason = "skipped", "up to date"
+                    if summary.unreadable_l0:
+                        unreadable[job.slide] = summary.unreadable_l0
+        except KeyboardInterrupt:
+            report()
+            raise
+    print_outcomes(outcomes, report())
     exit_for(outcomes)

@@ -1,14 +1,15 @@
 """``wsiseg train``."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+import shlex
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import click
 from click.core import ParameterSource
 
-from wsiseg.cli.console import print_outcomes, progress_bars, stderr, stdout
+from wsiseg.cli.console import can_go_on, print_outcomes, progress_bars, stderr, stdout
 from wsiseg.cli.options import PATH, device_option, workers_option
 from wsiseg.errors import ConfigError
 from wsiseg.wording import figure
@@ -75,7 +76,9 @@ def command(
 
     if not resume and out is None:
         _mention_unfinished()
-    with progress_bars() as progress, _saying_how_to_go_on(out):
+    where = "" if out is None else f" --out {shlex.quote(str(out))}"
+    can_go_on(f"to go on from its last checkpoint: wsiseg train --resume{where}")
+    with progress_bars() as progress:
         if resolved is None:
             result = resume_run(out, device=device, workers=workers, progress=progress)
         else:
@@ -96,7 +99,7 @@ def command(
     for line in (
         f"did the unlabelled tiles help: {result.unlabelled_helped}",
         f"page: {page}",
-        f"run: {result.folder}   next: wsiseg predict SLIDE --run {result.folder}",
+        f"run: {result.folder}   next: wsiseg predict SLIDE --run {shlex.quote(str(result.folder))}",
     ):
         stdout.print(line, soft_wrap=True, markup=False)
 
@@ -108,17 +111,6 @@ def _mention_unfinished() -> None:
     with suppress(CheckpointNotFoundError):
         text = f"{newest_unfinished()} is unfinished; to go on with it: wsiseg train --resume"
         stderr.print(f"wsiseg: {text}", style="yellow", soft_wrap=True, markup=False)
-
-
-@contextmanager
-def _saying_how_to_go_on(out: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        where = "" if out is None else f" --out {out}"
-        text = f"stopped; to go on from its last checkpoint: wsiseg train --resume{where}"
-        stderr.print(f"wsiseg: {text}", style="yellow", soft_wrap=True, markup=False)
-        raise
 
 
 def _print_figures(figures: Mapping[str, Any]) -> None:

@@ -6,12 +6,15 @@ from pydantic import Field
 
 from wsiseg.config.base import Section
 
+MOST_OVERLAP_SHARE = 0.75
+"""Here 16 tiles look at every pixel; each further step costs many times more and shows nothing new."""
+
 
 class PredictConfig(Section):
     """How a slide is predicted; tile size, mpp and classes come from the checkpoint."""
 
     overlap_share: float = Field(
-        0.25, ge=0, lt=1, description="Overlap of neighbouring tiles, share of a side"
+        0.25, ge=0, le=MOST_OVERLAP_SHARE, description="Overlap of neighbouring tiles, share of a side"
     )
     stitching: Literal["window", "keep"] = Field(
         "window", description="Weighted blending of overlapping tiles, or one owner a pixel"

@@ -16,6 +16,7 @@ from wsiseg.calibration import BINS, calibration_error
 from wsiseg.classes import IGNORE_INDEX, ClassSchema
 from wsiseg.errors import AnnotationParseError, StoreFormatError
 from wsiseg.geometry import GridFrame
+from wsiseg.slide import Slide
 from wsiseg.tilestore import MaskStore
 
 SUFFIX = ".probabilities.zarr"
@@ -124,13 +125,14 @@ def find_probabilities(prediction: Path) -> Path | None:
 
 
 def open_probabilities(
-    path: Path, schema: ClassSchema, frame: GridFrame, model: str | None
+    path: Path, schema: ClassSchema, slide: Slide, frame: GridFrame, model: str | None
 ) -> MaskStore | str:
     """Open kept probabilities, or say why they tell nothing about this comparison.
 
     Args:
         path: The store.
         schema: The classes that are compared.
+        slide: The slide that they should be of.
         frame: The grid frame in which they are.
         model: Fingerprint of the model of the prediction, where that says it.
 
@@ -145,11 +147,17 @@ def open_probabilities(
         raise AnnotationParseError(
             f"{path} are no probabilities of wsiseg", remedy="Predict again, or remove it"
         ) from err
+    predicted = about.get("slide") or {}
+    if predicted.get("fingerprint", slide.fingerprint) != slide.fingerprint:
+        return f"they are of another slide, {predicted.get('name')}"
     if names != schema.names or store.channels != len(schema):
         return "they are of other classes"
     # A mask's own um/px is a product of two rounded numbers.
-    if not math.isclose(mpp, frame.mpp, rel_tol=1e-6) or store.size_gr != frame.size_gr:
-        return f"they are at {mpp:g} um/px"
+    if not math.isclose(mpp, frame.mpp, rel_tol=1e-6):
+        return f"they are at {mpp:g} um/px, and compared is at {frame.mpp:g}"
+    if store.size_gr != frame.size_gr:
+        sizes = "{} x {} px where the slide has {} x {}".format(*store.size_gr, *frame.size_gr)
+        return f"they are of another grid: {sizes}"
     if model is not None and about.get("model") != model:
         return "they are of another model"
     return store

@@ -19,6 +19,7 @@ from wsiseg.evaluate.inputs import (
     Side,
     annotated_side,
     check_exists,
+    check_slide,
     is_mask,
     mask_mpp,
     mask_side,
@@ -113,10 +114,10 @@ def evaluate(
         config: Classes (where it names any), annotations, tissue and, for want of better, tiling.mpp.
         progress: Told about each block.
         mpp: Micrometres a pixel to compare at; by default what the first prediction was made at.
-        mpp_slide: Resolution of level 0, where the slides do not say.
+        mpp_slide: Resolution of level 0, in place of what the slides say.
 
     Raises:
-        ConfigError: No cases, or predictions of different classes.
+        ConfigError: No cases, predictions of different classes, or one of another slide.
         SlideError: A slide cannot be opened or read, or has no resolution.
         AnnotationError: A file cannot be read, or has an unknown class.
     """
@@ -124,6 +125,8 @@ def evaluate(
         raise ConfigError("nothing to evaluate", expected="a slide, its truth and its prediction")
     for case in cases:
         check_exists(case)
+    for case in cases:
+        check_slide(case)
     judge = _Judge(config, progress, mpp, mpp_slide)
     slides = tuple(judge.judge(case) for case in cases)
     schema, used_mpp = judge.settled
@@ -164,7 +167,7 @@ class _Judge:
             frame = slide.frame(mpp)
             truth = annotated_side(read_file(case.truth, slide), schema, frame, self._config)
             with self._prediction(case, prediction, schema, frame) as judged:
-                return self._compare(slide, truth, judged, frame, self._probabilities(case, schema, frame))
+                return self._compare(slide, truth, judged, frame, self._probabilities(case, slide, frame))
 
     def _settle(self, case: Case) -> tuple[ClassSchema, float]:
         """Classes and um/px: the configuration's classes where it names any, else the prediction's own."""
@@ -207,7 +210,7 @@ class _Judge:
                 )
             yield annotated_side(file, schema, frame, self._config)
 
-    def _probabilities(self, case: Case, schema: ClassSchema, frame: GridFrame) -> MaskStore | None:
+    def _probabilities(self, case: Case, slide: Slide, frame: GridFrame) -> MaskStore | None:
         """Those that were kept beside the prediction; a note where they tell nothing here."""
         path, origin = find_probabilities(case.prediction), origin_of(case.prediction)
         if path is None:
@@ -215,7 +218,7 @@ class _Judge:
         if origin.files is not None and path.name not in origin.files:
             self.notes.append(f"{path.name}: no calibration, they are of an earlier prediction")
             return None
-        found = open_probabilities(path, schema, frame, origin.model)
+        found = open_probabilities(path, self.settled[0], slide, frame, origin.model)
         if isinstance(found, str):
             self.notes.append(f"{path.name}: no calibration, {found}")
             return None

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,9 +13,10 @@ import shapely
 from numpy.typing import NDArray
 from shapely import MultiPolygon, Polygon
 
-from wsiseg.annotation import AnnotationFile, Classified, classify, read_annotations
+from wsiseg.annotation import AnnotationFile, Classified, classify, in_paint_order, read_annotations
 from wsiseg.classes import IGNORE_INDEX, ClassSchema
 from wsiseg.config import Config
+from wsiseg.containers import without_hollow
 from wsiseg.errors import AnnotationParseError, ConfigError, SlideOpenError
 from wsiseg.geometry import Box, GridFrame
 from wsiseg.labelimage import SUFFIXES, LabelImage
@@ -26,6 +27,9 @@ from wsiseg.trace import EdgeTracer
 
 RECORD_SUFFIX = ".prediction.json"
 """Follows the slide's stem in the name of the record that ``predict`` writes beside its other files."""
+
+PREDICTED_SUFFIXES = (".geojson", ".geojson.gz", ".xml", ".imagescope.xml", ".dsa.json", ".ome.tiff")
+"""Follow the stem in the names of the files that such a record is about: ``a.1.geojson`` may be anyone's."""
 
 _BAND_PX = 512
 
@@ -97,12 +101,14 @@ class Origin:
         mpp: The um/px that the model worked at, or None.
         model: Fingerprint of the model, or None.
         files: Names of the files of the prediction, or None.
+        slide: Name and fingerprint of the slide, or None.
     """
 
     schema: ClassSchema | None = None
     mpp: float | None = None
     model: str | None = None
     files: tuple[str, ...] | None = None
+    slide: tuple[str, str] | None = None
 
 
 def origin_of(prediction: Path) -> Origin:
@@ -116,19 +122,22 @@ def origin_of(prediction: Path) -> Origin:
         stem = stem.rpartition(".")[0]
         record = prediction.parent / f"{stem}{RECORD_SUFFIX}"
         if record.is_file():
-            return _read_record(record)
+            origin = _read_record(record)
+            own = prediction.name.removeprefix(stem) in PREDICTED_SUFFIXES
+            return origin if own else replace(origin, slide=None)
     return Origin()
 
 
 def _read_record(record: Path) -> Origin:
     try:
         data = json.loads(record.read_text(encoding="utf-8"))
-        model, files = data["model"], data.get("files")
+        model, files, slide = data["model"], data.get("files"), data.get("slide")
         return Origin(
             ClassSchema.from_json(model["classes"]),
             float(model["mpp"]),
             model.get("fingerprint"),
             None if files is None else tuple(files),
+            None if slide is None else (slide["name"], slide["fingerprint"]),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as err:
         raise AnnotationParseError(
@@ -167,11 +176,12 @@ def annotated_side(file: AnnotationFile, schema: ClassSchema, frame: GridFrame, 
 
 def painter_of(found: Classified, schema: ClassSchema, frame: GridFrame) -> ShapePainter:
     """Annotations as label maps of the grid frame."""
-    ranks = schema.paint_ranks()
-    objects = sorted(found.objects, key=lambda item: ranks[item[1]])
-    outlines = [*(item.polygon for item, _ in objects), *(item.polygon for item in found.ignored)]
-    labels = [*(schema.index(name) for _, name in objects), *(IGNORE_INDEX for _ in found.ignored)]
-    return ShapePainter(list(zip(to_grid(outlines, frame), labels, strict=True)))
+    shapes = [
+        *in_paint_order(found.objects, schema),
+        *((item.polygon, IGNORE_INDEX) for item in found.ignored),
+    ]
+    outlines = to_grid([outline for outline, _ in shapes], frame)
+    return ShapePainter([(outline, value) for outline, (_, value) in zip(outlines, shapes, strict=True)])
 
 
 def to_grid(outlines: Sequence[Polygon | MultiPolygon], frame: GridFrame) -> list[Any]:
@@ -257,10 +267,8 @@ def _traced(source: LabelSource, schema: ClassSchema, frame: GridFrame) -> Shape
         band = source.paint(Box(0, y, width, min(height, y + _BAND_PX)))
         for name, tracer in tracers.items():
             tracer.add(schema.whole_mask(band, name))
-    return {
-        name: list(shapely.transform(tracer.polygons(), frame.points_to_l0))
-        for name, tracer in tracers.items()
-    }
+    traced = without_hollow({name: tracer.polygons() for name, tracer in tracers.items()}, schema)
+    return {name: list(shapely.transform(found, frame.points_to_l0)) for name, found in traced.items()}
 
 
 def check_exists(case: Case) -> None:
@@ -273,5 +281,38 @@ def check_exists(case: Case) -> None:
     if not is_address(str(case.slide)) and not Path(case.slide).exists():
         raise SlideOpenError(f"no such slide: {case.slide}")
     for role, path in (("truth", case.truth), ("prediction", case.prediction)):
+        if path.is_dir():
+            zarr = path.name.lower().endswith(".ome.zarr")
+            raise AnnotationParseError(
+                f"{role} {path}: {'OME-Zarr is not read here' if zarr else 'it is a folder'}",
+                remedy="Name the .ome.tiff of the same prediction, or a file of outlines"
+                if zarr
+                else "Name a file",
+            )
         if not path.is_file():
             raise AnnotationParseError(f"no such {role}: {path}")
+
+
+def check_slide(case: Case) -> None:
+    """Make sure that a prediction is of the slide that it is judged on, as far as it says.
+
+    Raises:
+        SlideOpenError: The slide cannot be opened.
+        AnnotationParseError: There is a record, and it cannot be read.
+        ConfigError: It is the prediction of another slide.
+    """
+    predicted = origin_of(case.prediction).slide
+    if predicted is None:
+        return
+    with Slide.open(case.slide) as slide:
+        if slide.fingerprint == predicted[1]:
+            return
+        again = slide.name == predicted[0]
+        raise ConfigError(
+            f"{case.prediction} is the prediction of another slide",
+            found=f"{predicted[0]}{' with other content' if again else ''}",
+            expected=slide.name,
+            remedy="Predict this one; or, if it was only saved anew, remove the .prediction.json"
+            if again
+            else "Give --slide, --truth and --prediction in the same order",
+        )

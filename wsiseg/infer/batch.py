@@ -51,7 +51,7 @@ def predict_batch(
         out: Folder of all files, and of ``report.json``.
         settings: How to predict.
         progress: Told of each phase of each slide.
-        mpp_slide: Micrometres per pixel of level 0, for slides that do not say.
+        mpp_slide: Micrometres per pixel of level 0, in place of what the slides say.
         tiles: A store, or a folder of stores, to take tiles from: see ``wsiseg.infer.storedtiles``.
 
     Raises:
@@ -64,7 +64,8 @@ def predict_batch(
     predictors = cache(load)
     outcomes: list[Outcome] = []
     warnings: list[tuple[str, str]] = []
-    for path in slides:
+
+    def predict(path: str) -> None:
         with recording(path, outcomes) as outcome, Slide.open(path, mpp=mpp_slide) as slide:
             result = finished_before(slide, model, out, settings)
             if result is None:
@@ -74,13 +75,23 @@ def predict_batch(
                 )
                 if stored is not None and stored.advice is not None:
                     warnings.append((path, stored.advice))
+            if (magnified := slide.magnified(slide.frame(model.mpp))) is not None:
+                warnings.append((path, magnified))
             outcome.counts = dict(result.counts)
-            warnings += [(path, text) for text in result.warnings]
+            warnings.extend((path, text) for text in result.warnings)
             if result.skipped:
                 outcome.status, outcome.reason = "skipped", "up to date"
-    return Batch(
-        outcomes, write_report(out, "predict", outcomes, **_extra(model, settings, warnings)), warnings
-    )
+
+    def report() -> Path:
+        return write_report(out, "predict", outcomes, **_extra(model, settings, warnings))
+
+    try:
+        for path in slides:
+            predict(path)
+    except KeyboardInterrupt:
+        report()
+        raise
+    return Batch(outcomes, report(), warnings)
 
 
 def _extra(model: ModelCard, settings: Settings, warnings: list[tuple[str, str]]) -> dict[str, Any]:

@@ -107,7 +107,7 @@ class _Job:
             len(self.model.schema), config.confidence, probabilities="probabilities" in self.settings.keep
         )
         overlap = round(config.overlap_share * self.model.tile_px)
-        self.grid = TileGrid(self.frame.size_gr, self.model.tile_px, min(overlap, self.model.tile_px - 1))
+        self.grid = TileGrid(self.frame.size_gr, self.model.tile_px, overlap)
 
     def run(self) -> Path:
         """Predict, outline, measure, write; gives the folder of the files."""
@@ -139,7 +139,9 @@ class _Job:
             )
             table = self._outline(work, file)
             if not mask.done():
-                self.progress.start("writing the mask", None)
+                self.progress.start("writing the mask", 1)
+                mask.result()
+                self.progress.advance()
             mask.result()
             self._write(work, overview, wanted, table)
         return work.files

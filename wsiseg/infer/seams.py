@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wsiseg.config.predicting import MOST_OVERLAP_SHARE
 from wsiseg.geometry import AxisTiling, TileGrid
 from wsiseg.infer.polygons import strips
 from wsiseg.tilestore import MaskStore
 
 WARN_RATIO = 1.5
-_MOST_OVERLAP = 0.75
 _MIN_CHANGES = 50
 """Fewer changes across borders are chance."""
 
@@ -46,7 +46,7 @@ class SeamScore:
         if not self.shows:
             return None
         found = f"classes change {self.ratio:.1f} times as often across the borders of tiles as elsewhere"
-        wider = min(_MOST_OVERLAP, max(0.25, 2 * overlap_share))
+        wider = min(MOST_OVERLAP_SHARE, max(0.25, 2 * overlap_share))
         tries = [f"--set predict.overlap_share={wider:g}"] if wider > overlap_share else []
         tries += ["--set predict.stitching=window"] if method == "keep" else []
         return f"{found}; try {' or '.join(tries)}" if tries else found

@@ -1,5 +1,6 @@
 """A trained model as one self-contained folder, with a card that says what it is."""
 
+import shlex
 import shutil
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def model_card(info: CheckpointInfo, fingerprint: str, target: Path) -> str:
         f"Takes tiles of {config.tiling.tile_px} px at {config.tiling.mpp:g} um/px and gives one of "
         f"{len(config.schema_)} classes for each pixel.",
         "",
-        "    wsiseg predict SLIDE --run " + target.name,
+        f"    wsiseg predict SLIDE --run {shlex.quote(target.name)}",
         "",
         "| class | inside | training label |",
         "|---|---|---|",

@@ -21,6 +21,8 @@ _BOUNDS_KEYS = (
     "openslide.bounds-width",
     "openslide.bounds-height",
 )
+_ALIKE = 0.01
+"""Two resolutions that differ by less are one, rounded."""
 _REMEDY = "Give the true um/px of level 0 with --mpp-slide"
 
 
@@ -37,16 +39,28 @@ def resolution_of(name: str, properties: Mapping[str, str], mpp: float | None) -
     """
     if mpp is not None:
         return _checked(name, (mpp, mpp))
-    candidates = [
+    stated = _stated(properties)
+    if not stated:
+        raise ResolutionError(f"{name} does not say how many micrometres a pixel measures", remedy=_REMEDY)
+    return _checked(name, next(filter(_is_plausible, stated), stated[0]))
+
+
+def contradiction(properties: Mapping[str, str], mpp: float) -> tuple[float, float] | None:
+    """The plausible resolution that a slide states where it is not the one that the user gives; else None."""
+    stated = next(filter(_is_plausible, _stated(properties)), None)
+    if stated is None or all(abs(value - mpp) <= _ALIKE * mpp for value in stated):
+        return None
+    return stated
+
+
+def _stated(properties: Mapping[str, str]) -> list[tuple[float, float]]:
+    """Every resolution in the metadata, the most trusted first."""
+    found = [
         (x, y)
         for key_x, key_y in _MPP_KEYS
         if (x := _number(properties, key_x)) is not None and (y := _number(properties, key_y)) is not None
     ]
-    candidates += _ome_mpp(properties.get("tiff.ImageDescription", ""))
-    if not candidates:
-        raise ResolutionError(f"{name} does not say how many micrometres a pixel measures", remedy=_REMEDY)
-    plausible = [pair for pair in candidates if all(_is_plausible(value) for value in pair)]
-    return _checked(name, (plausible or candidates)[0])
+    return found + _ome_mpp(properties.get("tiff.ImageDescription", ""))
 
 
 def _checked(name: str, mpp: tuple[float, float]) -> Resolution:
@@ -74,8 +88,8 @@ def _ome_mpp(description: str) -> list[tuple[float, float]]:
     return [(mpp[0], mpp[1])]
 
 
-def _is_plausible(mpp: float) -> bool:
-    return PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]
+def _is_plausible(mpp: tuple[float, float]) -> bool:
+    return all(PLAUSIBLE_MPP[0] <= value <= PLAUSIBLE_MPP[1] for value in mpp)
 
 
 def objective_of(properties: Mapping[str, str]) -> float | None:

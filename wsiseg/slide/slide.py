@@ -1,5 +1,6 @@
 """An open slide: one class and one contract, whatever decodes the file."""
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import astuple
@@ -16,14 +17,18 @@ from wsiseg.errors import SlideReadError
 from wsiseg.geometry import Box, GridFrame, Resolution
 from wsiseg.process import give_back
 from wsiseg.slide.opening import BackendName, fingerprint, name_of, open_backend
-from wsiseg.slide.properties import bounds_of, objective_of, origin_qupath_of, resolution_of
+from wsiseg.slide.properties import bounds_of, contradiction, objective_of, origin_qupath_of, resolution_of
 from wsiseg.slide.protocol import Level, RegionError
 from wsiseg.slide.resample import area_average
+
+_log = logging.getLogger(__name__)
 
 _BAND_PIXELS = 2 << 20
 """Pixels of a level that are held at a time; a larger region is resampled band by band."""
 _OVERVIEW_BAND_PIXELS = 1 << 19
 """The same for the overview, before which the process holds little: it would be what the peak is made of."""
+_MAGNIFIED = 1.5
+"""Less is how scanners of one power differ; more is one power in place of the next, as 20x for 40x."""
 _PIECE_PX = 192
 """A damaged region is narrowed down to whole stored tiles of this side or more, or to pieces of it."""
 
@@ -51,7 +56,7 @@ class Slide:
 
     @classmethod
     def open(cls, path: str | Path, *, mpp: float | None = None, backend: BackendName = "auto") -> Self:
-        """Open a slide.
+        """Open a slide; that ``mpp`` contradicts what the file says is logged.
 
         Args:
             path: A file, or an fsspec address such as ``s3://bucket/slide.svs``.
@@ -61,7 +66,11 @@ class Slide:
         Raises:
             SlideOpenError: No such file, not a slide, broken, or not one for this backend.
         """
-        return cls(str(path), mpp=mpp, backend=backend)
+        slide = cls(str(path), mpp=mpp, backend=backend)
+        if mpp is not None and (stated := contradiction(slide.properties, mpp)) is not None:
+            said = " x ".join(dict.fromkeys(f"{value:.4g}" for value in stated))
+            _log.warning("%s says %s um/px; it is taken to have %g um/px, as given", slide.name, said, mpp)
+        return slide
 
     @property
     def vendor(self) -> str:
@@ -135,6 +144,20 @@ class Slide:
         """
         (x, y), resolution = frame.downsample, self.resolution
         return resolution.mpp_x * x, resolution.mpp_y * y
+
+    def magnified(self, frame: GridFrame) -> str | None:
+        """A sentence for the user where a frame is clearly finer than level 0; None elsewhere.
+
+        Raises:
+            ResolutionError: As ``resolution``.
+        """
+        times = 1 / min(frame.downsample)
+        if times <= _MAGNIFIED:
+            return None
+        own = max(self.resolution.mpp_x, self.resolution.mpp_y)
+        return (
+            f"its {own:.4g} um/px are magnified {times:.3g} times, to {frame.mpp:g}: that shows nothing new"
+        )
 
     def read(
         self, box_l0: Box, size: tuple[int, int], *, unreadable: list[Box] | None = None

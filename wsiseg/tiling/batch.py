@@ -33,7 +33,7 @@ def make_jobs(
         slides: Paths or addresses.
         annotations: An annotation file for one slide, or a folder with files named after the slides.
         mask: A tissue mask for one slide.
-        mpp_slide: Resolution of all slides.
+        mpp_slide: Resolution of all slides, in place of what they say.
         mpp_csv: Resolutions by slide; it goes before ``mpp_slide``.
 
     Raises:

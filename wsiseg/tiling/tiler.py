@@ -120,6 +120,8 @@ class _Tiler:
         )
 
     def run(self, progress: Progress) -> TilingSummary:
+        if (magnified := self._slide.magnified(self._frame)) is not None:
+            _log.warning("%s: %s", self._slide.path, magnified)
         before = None if self._options.overwrite else self._store_before()
         if before is not None and before.header.key == self._key:
             discard_partial(self._target)
