@@ -167,18 +167,22 @@ def _with_acquired(task: CellTask) -> CellTask:
     """The task with the tiles that another cell's model has chosen.
 
     Raises:
+        LockedError: Another process is at that cell.
         TrainingError: That cell is not finished.
     """
     if task.acquires is None:
         return task
     wanted = task.acquires
     # Read without its lock: results appear in one move, and two cells may need the same one at once.
-    first = read_cell(wanted.cell.file(task.place.out))
+    result = wanted.cell.file(task.place.out)
+    first = read_cell(result)
     # A result of another method, or of other tiles, may lie there still.
     fits = first is not None and wanted.key.fits(first["key"])
     proposed = first.get(_PROPOSALS, {}) if first is not None and fits else {}
     chosen = proposed.get(str(wanted.count), {}).get(wanted.by)
     if chosen is None:
+        with write_lock(result):  # another process may be at it
+            pass
         raise TrainingError(
             f"{task.cell.name} waits for {wanted.cell.name}, whose model chooses tiles for it",
             remedy="See why that one is not finished",
