@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import click
 
-from wsiseg.cli.console import exit_for, progress_bars, stdout
+from wsiseg.cli.console import can_go_on, exit_for, progress_bars, stdout
 from wsiseg.cli.options import PATH, device_option, workers_option
 from wsiseg.errors import ConfigError
 
@@ -41,9 +41,10 @@ def command(
     """Find out what one way of training gains over another.
 
     CONFIG is a YAML file or the name of a study that comes with wsiseg (label-efficiency,
-    label-efficiency-small, label-efficiency-long, annotate-next, four-tiles, kidney-pas, nuclei,
-    paper-protocol, paper-protocol-cpu, paper-protocol-small): arms x shares of the labels x seeds. Every
-    cell is trained with equal steps and examined on slides that no cell has learnt from.
+    label-efficiency-small, label-efficiency-long, label-efficiency-tested, annotate-next, four-tiles,
+    kidney-pas, nuclei, paper-protocol, paper-protocol-cpu, paper-protocol-small): arms x shares of the
+    labels x seeds. Every cell is trained with equal steps and examined on slides that no cell has learnt
+    from.
 
     \b
     OUT/cells/*.json    one small result a cell
@@ -73,6 +74,7 @@ def command(
             scheduler=scheduler,
             keep_runs=keep_runs,
         )
+        can_go_on()
         with progress_bars() as progress:
             result = run_study(name, study, options, progress=progress)
     _print_table(result.table)
