@@ -56,16 +56,22 @@ def test_train_beside_a_baseline(wsiseg: Command, tmp_path: Path) -> None:
     assert "labels alone" in page
 
 
-def test_how_to_go_on_is_said(wsiseg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_tiles(tmp_path / "tiles", "a")
-    write_tiles(tmp_path / "tiles", "b", seed=1)
+def interrupted(wsiseg: Command, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[int, str]:
+    """A training that Ctrl-C ends in its first step: exit code and standard error."""
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr("wsiseg.train.loop.Trainer.advance", stop)
-        code, _, err = wsiseg("train", *TINY)
+        code, _, err = wsiseg("train", *arguments)
+    return code, err
+
+
+def test_how_to_go_on_is_said(wsiseg: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_tiles(tmp_path / "tiles", "a")
+    write_tiles(tmp_path / "tiles", "b", seed=1)
+    code, err = interrupted(wsiseg, monkeypatch, *TINY)
     assert code == 130
     assert "Aborted" not in err
     assert "to go on from its last checkpoint: wsiseg train --resume" in " ".join(err.split())
@@ -79,13 +85,7 @@ def test_commands_that_are_printed_can_be_pasted(
 ) -> None:
     write_tiles(tmp_path / "tiles", "a")
     write_tiles(tmp_path / "tiles", "b", seed=1)
-
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("wsiseg.train.loop.Trainer.advance", stop)
-        _, _, err = wsiseg("train", *TINY, "--out", "my run")
+    _, err = interrupted(wsiseg, monkeypatch, *TINY, "--out", "my run")
     assert "wsiseg train --resume --out 'my run'" in " ".join(err.split())
     code, out, err = wsiseg("train", "--resume", "--out", "my run", "--device=cpu")
     assert code == 0, err
