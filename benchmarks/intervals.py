@@ -1,9 +1,10 @@
-"""How often an interval excludes 0 where there is nothing: percentiles against Student's factor.
+"""How often a 95 % interval is right: percentiles of the bootstrap against Student's.
 
     python benchmarks/intervals.py
 
-Two arms of equal merit, each better on some slides: their difference varies between slides (standard
-deviation 0.04), its mean is 0. Five seeds and two shares of the labels a study, twenty tiles a slide.
+A study: two arms of equal merit, each better on some slides: their difference varies between slides
+(standard deviation 0.04), its mean is 0. Five seeds and two shares of the labels, twenty tiles a slide.
+Some slides of `evaluate`: recall varies between them (standard deviation 0.1), its mean is 0.75.
 """
 
 import argparse
@@ -12,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wsiseg.resampling import bootstrap_weights, percentile_interval, resampled_scores
+from wsiseg.metrics import slide_intervals
+from wsiseg.resampling import Interval, bootstrap_weights, resampled_scores
 from wsiseg.study.statistics import Difference, paired_difference
 from wsiseg.study.verdict import decide
 
@@ -24,6 +26,12 @@ class Study(NamedTuple):
 
     student: dict[str, Difference]
     percentile: dict[str, Difference]
+
+
+def percentile_interval(samples: NDArray[np.float64]) -> Interval:
+    """The middle 95 % of samples ``(B,)``, NaN left out."""
+    low, high = np.nanquantile(samples, [0.025, 0.975])
+    return float(low), float(high)
 
 
 def counted(rng: np.random.Generator, recall: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -53,6 +61,21 @@ def simulate(rng: np.random.Generator, slides: int) -> Study:
     return Study(student, percentile)
 
 
+def coverage(rng: np.random.Generator, slides: int, evaluations: int) -> tuple[float, float]:
+    """How often the interval of a recall holds the true one: as `evaluate` gives it, and by percentiles."""
+    inside = np.zeros((evaluations, 2))
+    slide_of_unit = np.arange(slides)
+    for row in inside:
+        counts = counted(rng, rng.normal(0.75, 0.1, slides))
+        of_class = slide_intervals(list(counts), ("background", "nucleus"), draws=DRAWS)["nucleus"]
+        truth_and_hits = bootstrap_weights(slide_of_unit, DRAWS) @ counts[:, 1, :]
+        recalls = truth_and_hits[:, 1] / truth_and_hits.sum(axis=1)
+        for place, (low, high) in enumerate((of_class["recall"], percentile_interval(recalls))):
+            row[place] = low <= 0.75 <= high
+    student, percentile = inside.mean(axis=0)
+    return float(student), float(percentile)
+
+
 def main() -> None:
     """Print one line for each number of slides."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -73,6 +96,10 @@ def main() -> None:
         wide = [share.sign_with_seeds != 0 for study in found for share in study.student.values()]
         line += f"   with seeds {sum(wide) / len(wide):4.0%}"
         print(line, flush=True)
+    print(f"{studies} evaluations: how often the 95 % interval of a recall holds the true one")
+    for slides in (2, 3, 4, 6, 9, 20):
+        student, percentile = coverage(np.random.default_rng(slides), slides, studies)
+        print(f"{slides:3} slides   student {student:4.0%}   percentile {percentile:4.0%}", flush=True)
 
 
 if __name__ == "__main__":

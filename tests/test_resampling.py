@@ -11,7 +11,6 @@ from wsiseg.resampling import (
     bootstrap_weights,
     class_scores,
     mean_score,
-    percentile_interval,
     resampled_scores,
 )
 
@@ -63,8 +62,3 @@ def test_samples_are_scored_by_their_summed_matrices() -> None:
     assert found[1, 0] == pytest.approx(mean_score(counts[1].sum(axis=0), "f1"))
     assert found[:, 1] == pytest.approx(mean_score(counts[:, 0], "f1"))
     assert resampled_scores(counts[0], weights, "f1") == pytest.approx(found[0])
-
-
-def test_an_interval_leaves_out_what_is_unknown() -> None:
-    assert percentile_interval(np.array([0.0, np.nan, 1.0]), level=0.5) == (0.25, 0.75)
-    assert np.isnan(percentile_interval(np.array([np.nan]))).all()

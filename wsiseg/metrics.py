@@ -10,6 +10,7 @@ A class that is neither in the truth nor in the prediction has no scores: its fi
 counts in no mean. A class that is in only one of the two scores 0 throughout.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wsiseg.classes import IGNORE_INDEX
-from wsiseg.resampling import percentile_interval
+from wsiseg.resampling import Interval, slide_spread, student_interval
 
 SCORES = ("iou", "precision", "recall", "f1")
 """The scores of a class, in the order of the table's columns."""
@@ -99,6 +100,11 @@ class Scores:
         return np.asarray(self.hits + self.invented + self.missed > 0)
 
     @property
+    def shown(self) -> NDArray[np.bool_]:
+        """``(K,)`` whether the truth shows a class."""
+        return self.hits + self.missed > 0
+
+    @property
     def absent(self) -> tuple[str, ...]:
         """Names of the classes that have no scores."""
         return tuple(name for name, here in zip(self.names, self.present, strict=True) if not here)
@@ -141,44 +147,50 @@ class Scores:
         return np.divide(part, whole, out=shares, where=whole > 0)
 
 
-def bootstrap_mean_interval(
-    matrices: Sequence[NDArray[np.int64]],
-    names: Sequence[str],
-    *,
-    draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> dict[str, dict[str, tuple[float, float]]]:
-    """How far the pooled scores would move with other slides: a percentile bootstrap over slides.
+def slide_intervals(
+    matrices: Sequence[NDArray[np.int64]], names: Sequence[str], *, draws: int = 1000, seed: int = 0
+) -> dict[str, dict[str, Interval]]:
+    """How far the pooled scores would move with other slides: 95 % intervals.
 
     Slides are drawn with replacement, their matrices added, and the scores taken from the sum (Efron and
-    Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13). A sample without the slides that show a
-    class says nothing about it, nor about the mean: means over other classes are another figure.
+    Tibshirani, An Introduction to the Bootstrap, 1993, chapter 13); how far these scatter makes Student's
+    interval, see ``resampling.slide_spread``. A sample without the slides that show a class says nothing
+    about it, nor about the mean: means over other classes are another figure. A class counts as many slides
+    as show it, the mean as many as show its rarest class.
 
     Args:
         matrices: One ``(K, K)`` matrix for each slide.
         names: Class names.
         draws: Bootstrap samples.
-        level: Share of the samples inside the interval.
         seed: Seed of the drawing.
 
     Returns:
-        Class name, or ``mean`` -> score -> (low, high); NaN for a class that is absent throughout.
+        Class name, or ``mean`` -> score -> (low, high) within 0 and 1; NaN for a class that is absent
+        throughout or that a single slide shows, and for a mean over such a class.
     """
     stack = np.stack(matrices)
     rng = np.random.default_rng(seed)
     weights = rng.multinomial(len(stack), np.full(len(stack), 1 / len(stack)), size=draws)
+    pooled = Scores.from_confusion(stack.sum(axis=0), names)
     sums = [Scores.from_confusion(np.tensordot(weight, stack, axes=1), names) for weight in weights]
-    shown = stack.sum(axis=(0, 2)) > 0
-    silent = np.stack([shown & (sample.hits + sample.missed == 0) for sample in sums])
+    slides = (stack.sum(axis=2) > 0).sum(axis=0)
+    # What is only invented scores 0 on whatever slides.
+    slides[slides == 0] = len(stack)
+    silent = np.stack([pooled.shown & ~sample.shown for sample in sums])
     rows = (*names, "mean")
-    intervals: dict[str, dict[str, tuple[float, float]]] = {name: {} for name in rows}
+    counted = (*slides, slides[pooled.present].min(initial=len(stack)))
+    intervals: dict[str, dict[str, Interval]] = {name: {} for name in rows}
     for score in SCORES:
         values = np.where(silent, np.nan, np.stack([getattr(sample, score) for sample in sums]))
-        counted = ~np.isnan(values)
-        means = np.full(draws, np.nan)
-        whole = counted.any(axis=1) & ~silent.any(axis=1)
-        np.divide(np.nansum(values, axis=1), counted.sum(axis=1), out=means, where=whole)
-        for name, samples in zip(rows, (*values.T, means), strict=True):
-            intervals[name][score] = percentile_interval(samples, level)
+        means = values[:, pooled.present].sum(axis=1) / max(pooled.present.sum(), 1)
+        figures = (*getattr(pooled, score), pooled.mean[score])
+        for name, figure, samples, number in zip(rows, figures, (*values.T, means), counted, strict=True):
+            intervals[name][score] = _score_interval(figure, samples, number)
     return intervals
+
+
+def _score_interval(figure: float, samples: NDArray[np.float64], slides: int) -> Interval:
+    if slides < 2:
+        return math.nan, math.nan
+    low, high = student_interval(figure, [slide_spread(samples, slides)])
+    return max(low, 0.0), min(high, 1.0)

@@ -135,12 +135,3 @@ def student_interval(value: float, parts: Sequence[Spread], level: float = LEVEL
     # Beyond so many degrees the normal distribution does not differ in any digit shown.
     reach = float(stdtrit(min(freedom, 1e6), (1 + level) / 2)) * math.sqrt(variance)
     return value - reach, value + reach
-
-
-def percentile_interval(samples: NDArray[np.float64], level: float = LEVEL) -> Interval:
-    """The middle ``level`` of samples ``(B,)``, NaN left out; NaN where none is left."""
-    known = samples[~np.isnan(samples)]
-    if not len(known):
-        return math.nan, math.nan
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)

@@ -30,8 +30,9 @@ from wsiseg.evaluate.objectscores import ClassObjects, score_objects
 from wsiseg.evaluate.pixels import PixelCounts, count_pixels
 from wsiseg.evaluate.places import WorstPlace, worst_places
 from wsiseg.geometry import GridFrame
-from wsiseg.metrics import Scores, bootstrap_mean_interval
+from wsiseg.metrics import Scores, slide_intervals
 from wsiseg.progress import Progress
+from wsiseg.resampling import Interval
 from wsiseg.slide import Slide
 from wsiseg.tilestore import MaskStore
 from wsiseg.tissuemap import look_at, map_tissue
@@ -92,11 +93,11 @@ class Evaluation:
         return sum(found[1:], found[0]) if found else None
 
     @cached_property
-    def intervals(self) -> dict[str, dict[str, tuple[float, float]]]:
-        """Bootstrap intervals over slides of the pixel scores; empty for a single slide."""
+    def intervals(self) -> dict[str, dict[str, Interval]]:
+        """95 % intervals over slides of the pixel scores; empty for a single slide."""
         if len(self.slides) < 2:
             return {}
-        return bootstrap_mean_interval([slide.pixels.matrix for slide in self.slides], self.schema.names)
+        return slide_intervals([slide.pixels.matrix for slide in self.slides], self.schema.names)
 
 
 def evaluate(
