@@ -5,9 +5,10 @@
 
 The limit is the step's networks alone, on tensors that lie ready: the discriminator's loss and the
 segmentor's, forward and backward. The whole step adds reading from stores, augmentation, both optimisers,
-the average, guards and logging. Both run in turn; medians over the rounds. "Loading" is what one worker
-makes ready from the zarr stores (read, decode, stack, augment) with nothing else running, against what
-the whole step needs. The policy is the one that ``wsiseg`` sets for itself.
+the average, guards and logging. On a processor a third row of steps has its memory from the system anew
+each time, as every process of wsiseg that does not train. All run in turn; medians over the rounds.
+"Loading" is what one worker makes ready from the zarr stores (read, decode, stack, augment) with nothing
+else running, against what the whole step needs. The policy is the one that ``wsiseg`` sets for itself.
 """
 
 import argparse
@@ -24,6 +25,7 @@ from wsiseg.classes import default_schema
 from wsiseg.config import load_config
 from wsiseg.geometry import GridFrame
 from wsiseg.lock import write_lock
+from wsiseg.process import give_back, keep_memory, settle
 from wsiseg.progress import NullProgress
 from wsiseg.tilestore import StoreHeader, StorePlan, StoreWriter, TileStore, encode_tile
 from wsiseg.train.data import make_pools
@@ -107,19 +109,25 @@ def run(options: argparse.Namespace, folder: Path) -> None:
     encoder, threads = config.train.segmentor.encoder, torch.get_num_threads()
     print(f"{encoder}, tiles of {options.tile_px} px, {fabric.device}, {threads} threads")
     for span in trainer.plan:
-        limits, wholes = [], []
+        limits, wholes, mapped = [], [], []
         for round_ in range(options.rounds + 1):
-            limit = networks_alone(trainer, span, options.steps)
             first = span.start + round_ * options.steps
-            whole = whole_steps(trainer, span, first, options)
-            if round_:  # the first round warms up
-                limits.append(limit / options.steps)
-                wholes.append(whole / options.steps)
-        limit, whole = statistics.median(limits), statistics.median(wholes)
+            if not on_gpu:
+                settle()
+                give_back()
+                mapped.append(whole_steps(trainer, span, first, options) / options.steps)
+                keep_memory()
+            limits.append(networks_alone(trainer, span, options.steps) / options.steps)
+            wholes.append(whole_steps(trainer, span, first, options) / options.steps)
+        # The first round warms up.
+        limit, whole = statistics.median(limits[1:]), statistics.median(wholes[1:])
         print(
             f"{span.phase.name:16} networks alone {1e3 * limit:7.1f} ms   whole step {1e3 * whole:7.1f} ms   "
             f"ratio {whole / limit:.2f}   {tiles_a_step(trainer, span) / whole:.1f} tiles/s"
         )
+        if mapped:
+            anew = statistics.median(mapped[1:])
+            print(f"{'':16} whole step, memory anew {1e3 * anew:7.1f} ms   ratio to kept {anew / whole:.2f}")
         loaded = tiles_a_step(trainer, span) / loading(trainer, span, options.steps)
         needed = tiles_a_step(trainer, span) / whole
         print(f"{'':16} loading {loaded:.0f} tiles/s, {loaded / needed:.1f} times the need")

@@ -76,6 +76,27 @@ def test_free_memory_goes_back_to_the_system() -> None:
     assert int(_run(GIVE_BACK.replace("give_back()\n", "\n"))) < 20_000_000
 
 
+MAP_AGAIN = """
+import resource
+from wsiseg.process import settle, keep_memory
+
+settle()
+keep_memory()
+size = 64 << 20
+bytes(bytearray(size))  # the heap grows once
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    bytearray(size).replace(b"1", b"2")
+print((resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) * resource.getpagesize() / size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the heap is glibc's")
+def test_memory_that_is_kept_is_not_mapped_again() -> None:
+    assert float(_run(MAP_AGAIN)) < 1
+    assert float(_run(MAP_AGAIN.replace("keep_memory()\n", "\n"))) > 5
+
+
 @pytest.mark.parametrize(("given", "found"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
 def test_waiting_threads_sleep_unless_told_otherwise(given: dict[str, str], found: str) -> None:
     program = "import os, wsiseg.process as p; p.settle(); print(os.environ['OMP_WAIT_POLICY'])"

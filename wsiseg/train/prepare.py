@@ -17,6 +17,7 @@ from wsiseg.errors import ConfigError, TrainingDataError
 from wsiseg.model.discriminator import PATCH_LAYERS
 from wsiseg.model.machine import check_compiler, computes_bf16
 from wsiseg.model.segmentor import LARGE_ENCODER, TILE_MULTIPLE, resolve_segmentor
+from wsiseg.process import keep_memory
 from wsiseg.train.data import Pools, check_alike, make_pools, open_stores
 from wsiseg.train.schedule import resolve_steps, without_unlabelled
 from wsiseg.train.split import Store, read_patients, split_stores
@@ -72,6 +73,8 @@ def prepare(config: Config, tiles: Path, device: Device, patients: Path | None) 
                 remedy="Tile some slides without annotations as well",
             )
         config = config.model_copy(update={"train": train.model_copy(update={"phases": phases})})
+    if not on_gpu:
+        keep_memory()
     fabric = start_fabric(config.train, on_gpu=on_gpu)
     _check_world(config.train, fabric.world_size)
     return Prepared(config, pools, fabric, notices)
