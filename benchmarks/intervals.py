@@ -54,7 +54,7 @@ def simulate(rng: np.random.Generator, slides: int) -> Study:
         one, other = (
             counted(rng, tiles + effect + rng.normal(0, 0.01, (SEEDS, 1))) for effect in (here, np.zeros(1))
         )
-        found = paired_difference(one, other, weights, slides, "iou")
+        found = paired_difference(one, other, weights, slide_of_unit, "iou")
         samples = resampled_scores(one, weights, "iou") - resampled_scores(other, weights, "iou")
         student[share] = found
         percentile[share] = Difference(found.mean, percentile_interval(samples.mean(axis=0)), found.by_seed)

@@ -10,8 +10,11 @@ from wsiseg.metrics import Scores
 from wsiseg.resampling import (
     bootstrap_weights,
     class_scores,
+    fewest,
     mean_score,
     resampled_scores,
+    slide_spread,
+    slides_by_class,
 )
 
 
@@ -62,3 +65,19 @@ def test_samples_are_scored_by_their_summed_matrices() -> None:
     assert found[1, 0] == pytest.approx(mean_score(counts[1].sum(axis=0), "f1"))
     assert found[:, 1] == pytest.approx(mean_score(counts[:, 0], "f1"))
     assert resampled_scores(counts[0], weights, "f1") == pytest.approx(found[0])
+
+
+def test_the_rarest_class_says_how_many_slides_count() -> None:
+    shows, does_not = [[90, 0, 0], [0, 5, 5], [0, 0, 0]], [[90, 0, 10], [0, 0, 0], [0, 0, 0]]
+    counts = np.array([shows, does_not, does_not, shows, does_not])
+    slides = slides_by_class(counts, np.array([0, 0, 1, 2, 3]))
+    assert slides.tolist() == [4, 2, 0]
+    assert fewest(slides, 4) == 2
+    assert fewest(np.zeros(3, dtype=np.int64), 4) == 4
+
+
+def test_one_slide_of_several_does_not_tell_how_slides_differ() -> None:
+    samples = np.array([0.1, 0.2, 0.3, np.nan])
+    assert slide_spread(samples, 1, 1).variance == pytest.approx(0.02 / 3)
+    assert np.isnan(slide_spread(samples, 4, 1).variance)
+    assert slide_spread(samples, 4, 2) == pytest.approx((2 * 0.02 / 3, 1))

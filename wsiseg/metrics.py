@@ -10,7 +10,6 @@ A class that is neither in the truth nor in the prediction has no scores: its fi
 counts in no mean. A class that is in only one of the two scores 0 throughout.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -159,7 +158,7 @@ def slide_intervals(
     as show it, the mean as many as show its rarest class.
 
     Args:
-        matrices: One ``(K, K)`` matrix for each slide.
+        matrices: One ``(K, K)`` matrix for each of two slides or more.
         names: Class names.
         draws: Bootstrap samples.
         seed: Seed of the drawing.
@@ -185,12 +184,6 @@ def slide_intervals(
         means = values[:, pooled.present].sum(axis=1) / max(pooled.present.sum(), 1)
         figures = (*getattr(pooled, score), pooled.mean[score])
         for name, figure, samples, number in zip(rows, figures, (*values.T, means), counted, strict=True):
-            intervals[name][score] = _score_interval(figure, samples, number)
+            low, high = student_interval(figure, [slide_spread(samples, len(stack), number)])
+            intervals[name][score] = max(low, 0.0), min(high, 1.0)
     return intervals
-
-
-def _score_interval(figure: float, samples: NDArray[np.float64], slides: int) -> Interval:
-    if slides < 2:
-        return math.nan, math.nan
-    low, high = student_interval(figure, [slide_spread(samples, slides)])
-    return max(low, 0.0), min(high, 1.0)

@@ -110,26 +110,50 @@ class Spread(NamedTuple):
     freedom: float
 
 
-def slide_spread(samples: NDArray[np.float64], slides: int) -> Spread:
+def slides_by_class(counts: NDArray[np.int64], slide_of_unit: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many slides show each class, ``(K,)``; 0 for a class that the truth does not show.
+
+    Args:
+        counts: Confusion matrices of the units, ``(U, K, K)``.
+        slide_of_unit: ``(U,)``.
+    """
+    shown = [counts[slide_of_unit == slide].sum(axis=(0, 2)) > 0 for slide in np.unique(slide_of_unit)]
+    return np.asarray(np.sum(shown, axis=0), dtype=np.int64)
+
+
+def fewest(slides_K: NDArray[np.int64], slides: int) -> int:
+    """How many of the slides show the rarest class that they show at all."""
+    return int(slides_K[slides_K > 0].min(initial=slides))
+
+
+def slide_spread(samples: NDArray[np.float64], slides: int, showing: int) -> Spread:
     """How far a figure moves with other slides and tiles.
 
     Slides drawn from themselves look too alike by ``(n - 1) / n``, and n of them know their scatter as n
     values do: an interval of percentiles, which takes no account of either, excludes 0 in a fifth of all
-    comparisons of two equal arms on four slides (``benchmarks/intervals.py``).
+    comparisons of two equal arms on four slides (``benchmarks/intervals.py``). A class that few slides show
+    brings the scatter of those few.
 
     Args:
         samples: The figure on each sample of ``bootstrap_weights``, ``(B,)``, NaN left out.
         slides: Number of slides; with a single one the samples tell of other tiles alone.
+        showing: How many of them show the rarest class in the figure (``fewest``); a single one
+            of several does not tell how slides differ, and the variance is NaN.
     """
     known = samples[~np.isnan(samples)]
     variance = float(known.var()) if len(known) else math.nan
-    return Spread(variance * slides / (slides - 1), slides - 1) if slides > 1 else Spread(variance, math.inf)
+    if slides == 1:
+        return Spread(variance, math.inf)
+    if showing == 1:
+        return Spread(math.nan, math.inf)
+    return Spread(variance * showing / (showing - 1), showing - 1)
 
 
 def student_interval(value: float, parts: Sequence[Spread], level: float = LEVEL) -> Interval:
     """Student's interval of a figure whose variance has independent parts.
 
-    It has the degrees of freedom of the part that is known least, and so is never too narrow.
+    It has the degrees of freedom of the part that is known least, and so is never too narrow; NaN where a
+    part is not known.
     """
     variance, freedom = sum(part.variance for part in parts), min(part.freedom for part in parts)
     # Beyond so many degrees the normal distribution does not differ in any digit shown.

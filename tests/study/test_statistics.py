@@ -18,13 +18,13 @@ SLIDES = np.array([0, 0, 1, 1, 1])
 
 def compared(one: np.ndarray, other: np.ndarray, slide_of_unit: np.ndarray, score="iou", draws=500):
     weights = bootstrap_weights(slide_of_unit, draws)
-    return paired_difference(one, other, weights, len(np.unique(slide_of_unit)), score)
+    return paired_difference(one, other, weights, slide_of_unit, score)
 
 
 @given(COUNTS)
 @settings(deadline=None, max_examples=30)
 def test_an_arm_does_not_differ_from_itself(counts: np.ndarray) -> None:
-    counts[..., 0, 0] += 1
+    counts += np.eye(3, dtype=np.int64)
     for score in ("iou", "f1"):
         found = compared(counts, counts.copy(), SLIDES, score)
         assert found.mean == 0.0
@@ -35,8 +35,8 @@ def test_an_arm_does_not_differ_from_itself(counts: np.ndarray) -> None:
 @given(COUNTS, COUNTS)
 @settings(deadline=None, max_examples=30)
 def test_the_other_way_round_the_difference_changes_its_sign(one: np.ndarray, other: np.ndarray) -> None:
-    one[..., 0, 0] += 1
-    other[..., 0, 0] += 1
+    one += np.eye(3, dtype=np.int64)
+    other += np.eye(3, dtype=np.int64)
     forth, back = compared(one, other, SLIDES), compared(other, one, SLIDES)
     assert forth.mean == pytest.approx(-back.mean, abs=1e-12)
     assert forth.interval == pytest.approx((-back.interval[1], -back.interval[0]), abs=1e-12)
@@ -87,6 +87,17 @@ def test_few_slides_do_not_show_a_difference_that_is_not_there() -> None:
 
     excluded = sum(found(rng.normal(0, 0.04, 4)[slides]).sign != 0 for _ in range(studies))
     assert excluded / studies < 0.1
+
+
+def test_a_class_on_one_slide_of_several_leaves_the_interval_unknown() -> None:
+    shows, does_not = [[80, 0], [5, 15]], [[100, 0], [0, 0]]
+    one = np.array([[shows, does_not, does_not, does_not]] * 2)
+    other = one.copy()
+    other[:, 0] = [[80, 0], [10, 10]]
+    found = compared(one, other, np.arange(4))
+    assert np.isnan(found.interval).all()
+    assert np.isnan(found.interval_with_seeds).all()
+    assert found.sign == found.sign_with_seeds == 0
 
 
 def test_the_interval_with_seeds_by_hand() -> None:

@@ -80,6 +80,29 @@ def test_a_class_that_no_truth_shows_does_not_count() -> None:
     assert found.in_words().startswith("no measurable gain")
 
 
+def test_a_class_on_one_slide_of_several_tells_nothing() -> None:
+    blank = np.array([[200, 0], [0, 0]])
+    run, twin = np.stack([tile(5), blank, blank]), np.stack([tile(25), blank, blank])
+    found = compare(run, twin, np.arange(3), SCHEMA)
+    assert found.in_words().startswith("cannot be told: mean IoU 0.970 with them")
+    assert found.in_words().endswith("only one of 3 validation slides shows disc")
+    assert found.to_json()["mean_iou"]["interval_95"] == [None, None]
+
+
+@pytest.mark.parametrize("showing", [2, 5])
+def test_equal_segmentors_are_told_apart_no_more_often_than_the_interval_says(showing: int) -> None:
+    """Discs on some of five slides, each segmentor better on other slides."""
+    rng = np.random.default_rng(showing)
+    slides, blank, told = np.arange(5), np.array([[200, 0], [0, 0]]), 0
+    for _ in range(200):
+        run, twin = (
+            np.stack([tile(count) for count in 20 + rng.integers(0, 21, showing)] + [blank] * (5 - showing))
+            for _ in range(2)
+        )
+        told += not compare(run, twin, slides, SCHEMA).in_words().startswith("no measurable")
+    assert told / 200 < 0.1
+
+
 def test_the_same_seed_gives_the_same_interval() -> None:
     rng = np.random.default_rng(0)
     run, twin = (tiles(*rng.integers(0, 60, 30)) for _ in range(2))

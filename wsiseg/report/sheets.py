@@ -253,9 +253,9 @@ RULE = (
 
 
 def interval(bounds: Sequence[float | None] | None, *, signs: bool = False) -> str:
-    """``[0.700, 0.750]``; empty where there is none."""
+    """``[0.700, 0.750]``; empty where there is none or it is not known."""
     show = signed if signs else figure
-    return "" if bounds is None else f"[{', '.join(map(show, bounds))}]"
+    return "" if bounds is None or None in bounds else f"[{', '.join(map(show, bounds))}]"
 
 
 def _count(things: Sequence[Any], word: str) -> str:

@@ -15,9 +15,11 @@ from wsiseg.resampling import (
     Interval,
     ScoreName,
     Spread,
+    fewest,
     mean_score,
     resampled_scores,
     slide_spread,
+    slides_by_class,
     student_interval,
 )
 
@@ -28,7 +30,7 @@ class Difference:
 
     Attributes:
         mean: Over the seeds.
-        interval: Of that mean, were other slides and tiles drawn.
+        interval: Of that mean, were other slides and tiles drawn; NaN where a class is on one slide alone.
         by_seed: ``(S,)``.
         interval_with_seeds: Of that mean, were other seeds drawn as well; None for one seed.
     """
@@ -58,26 +60,28 @@ def paired_difference(
     one: NDArray[np.int64],
     other: NDArray[np.int64],
     weights: NDArray[np.int64],
-    slides: int,
+    slide_of_unit: NDArray[np.int64],
     score: ScoreName,
 ) -> Difference:
     """The mean score of one arm minus that of another, seed by seed, with intervals.
 
     Both arms see the same samples of slides and tiles, so what makes a slide hard cancels out. The bootstrap
-    gives the standard error, the number of slides Student's factor. On many test slides that interval is
-    narrow although seeds scatter; the second one counts their scatter too.
+    gives the standard error, the number of slides that show the rarest class Student's factor. On many test
+    slides that interval is narrow although seeds scatter; the second one counts their scatter too.
 
     Args:
         one: Confusion matrices ``(S, U, K, K)``.
         other: Of the arm that is subtracted, with the same seeds and units.
         weights: ``(B, U)``, from ``bootstrap_weights``.
-        slides: Number of slides that the units are from.
+        slide_of_unit: Which slide each unit is from, ``(U,)``.
         score: What is averaged over the classes.
     """
     by_seed = mean_score(one.sum(axis=1), score) - mean_score(other.sum(axis=1), score)
     samples = resampled_scores(one, weights, score) - resampled_scores(other, weights, score)
     mean = float(by_seed.mean())
-    by_slides, by_seeds = slide_spread(samples.mean(axis=0), slides), _seed_spread(by_seed)
+    slides = len(np.unique(slide_of_unit))
+    showing = fewest(slides_by_class(one[0], slide_of_unit), slides)
+    by_slides, by_seeds = slide_spread(samples.mean(axis=0), slides, showing), _seed_spread(by_seed)
     return Difference(
         mean=mean,
         interval=student_interval(mean, [by_slides]),

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsiseg.objects import ObjectCounts
-from wsiseg.resampling import bootstrap_weights, class_scores, mean_score
+from wsiseg.resampling import bootstrap_weights, class_scores, mean_score, slides_by_class
 from wsiseg.study.collect import Results
 from wsiseg.study.statistics import Difference, labels_for, mean_interval, paired_difference
 from wsiseg.study.verdict import decide, direction
@@ -99,9 +99,9 @@ def _differences(results: Results, arm: str) -> dict[str, Difference]:
     found = {}
     for share, seeds in _kept(results, arm, study.baseline):
         slide_of_unit = results.slide_of_unit(arm, share, seeds[0])
-        weights, slides = bootstrap_weights(slide_of_unit, study.draws), len(np.unique(slide_of_unit))
+        weights = bootstrap_weights(slide_of_unit, study.draws)
         own, other = (results.counts(which, share, seeds) for which in (arm, study.baseline))
-        found[str(share)] = paired_difference(own, other, weights, slides, study.score)
+        found[str(share)] = paired_difference(own, other, weights, slide_of_unit, study.score)
     return found
 
 
@@ -207,12 +207,25 @@ def _made(results: Results) -> Plain:
     }
 
 
+def _lone_classes(results: Results) -> list[str]:
+    """Says so where one test slide of several shows a class: nothing tells how slides differ in it."""
+    baseline = results.study.baseline
+    for share, seeds in _kept(results, baseline)[:1]:
+        slide_of_unit = results.slide_of_unit(baseline, share, seeds[0])
+        slides = slides_by_class(results.counts(baseline, share, seeds)[0], slide_of_unit)
+        lone = [name for name, count in zip(results.classes, slides, strict=True) if count == 1]
+        if lone and len(np.unique(slide_of_unit)) > 1:
+            return [f"only one test slide shows {' and '.join(lone)}: differences have no interval"]
+    return []
+
+
 def _remarks(results: Results) -> list[str]:
     """What limits the figures."""
     remarks = []
     slides = {slide for fold in results.study.all_folds.values() for slide in fold}
     if len(slides) == 1:
         remarks.append("one test slide: the intervals say nothing about other slides")
+    remarks += _lone_classes(results)
     for arm in results.study.arms:
         wanted = results.study.acquired(arm)
         if wanted is not None:

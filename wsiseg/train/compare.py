@@ -1,5 +1,6 @@
 """Did unlabelled tiles help? Two trained segmentors on the same validation tiles."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,9 +17,11 @@ from wsiseg.model.losses import likeliest
 from wsiseg.resampling import (
     bootstrap_weights,
     class_scores,
+    fewest,
     mean_score,
     resampled_scores,
     slide_spread,
+    slides_by_class,
     student_interval,
 )
 from wsiseg.train.data import Pool
@@ -35,9 +38,10 @@ class Comparison:
     Attributes:
         iou: Mean IoU of the run, and of the twin, over the classes that the truth shows.
         classes: The same for each of those classes.
-        interval: 95 % interval of the difference, run less twin.
+        interval: 95 % interval of the difference, run less twin; NaN where one slide alone shows a class.
         tiles: Number of validation tiles.
         slides: Number of slides that they come from.
+        lone: Classes that one of several slides shows.
     """
 
     iou: tuple[float, float]
@@ -45,6 +49,7 @@ class Comparison:
     interval: tuple[float, float]
     tiles: int
     slides: int
+    lone: tuple[str, ...] = ()
 
     @property
     def difference(self) -> float:
@@ -55,6 +60,12 @@ class Comparison:
         """The answer for a summary; a gain only where the interval leaves no doubt of its sign."""
         # What vanishes in the three digits that are shown is no gain to speak of.
         low, high = (round(edge, 3) for edge in self.interval)
+        if self.lone:
+            return (
+                f"cannot be told: mean IoU {self.iou[0]:.3f} with them, {self.iou[1]:.3f} without "
+                f"({self.difference:+.3f}), and only one of {self.slides} validation slides shows "
+                f"{' and '.join(self.lone)}"
+            )
         verdict = "yes" if low > 0 else "no, they did harm" if high < 0 else "no measurable gain"
         where = "on these slides" if self.slides > 1 else "on this slide"
         tiles = f"{self.tiles} tile{'s' * (self.tiles != 1)} of {self.slides} validation slides"
@@ -117,7 +128,8 @@ def compare(
     """Compare two segmentors by their confusion matrices on the same tiles.
 
     The interval is Student's, with the standard error of a bootstrap of the paired difference
-    (``slide_spread``); with one slide it tells of other tiles alone.
+    (``slide_spread``); with one slide it tells of other tiles alone, and where one of several shows a class
+    it is not known.
 
     Args:
         run_NKK: Of the run, one matrix a tile.
@@ -132,6 +144,8 @@ def compare(
     run_K, twin_K = class_scores(run_KK, "iou"), class_scores(twin_KK, "iou")
     run_iou, twin_iou = (float(mean_score(matrix_KK, "iou")) for matrix_KK in (run_KK, twin_KK))
     slides = len(np.unique(slide_N))
+    slides_K = slides_by_class(run_NKK, slide_N)
+    spread = slide_spread(drawn - twin_drawn, slides, fewest(slides_K, slides))
     return Comparison(
         iou=(run_iou, twin_iou),
         classes={
@@ -139,11 +153,12 @@ def compare(
             for k, name in enumerate(schema.names)
             if not np.isnan(run_K[k])
         },
-        interval=student_interval(run_iou - twin_iou, [slide_spread(drawn - twin_drawn, slides)]),
+        interval=student_interval(run_iou - twin_iou, [spread]),
         tiles=len(slide_N),
         slides=slides,
+        lone=tuple(name for name, count in zip(schema.names, slides_K, strict=True) if count == 1 < slides),
     )
 
 
-def _plain(value: float) -> float:
-    return round(value, 6)
+def _plain(value: float) -> float | None:
+    return None if math.isnan(value) else round(value, 6)
