@@ -117,15 +117,45 @@ def test_without_unlabelled_tiles_labels_remain() -> None:
 def test_guards_back_off_and_recover() -> None:
     guards = Guards(GuardConfig())
     guards.see_discriminator(25, 0.05)
-    assert guards.scale == 0.5
-    assert "the discriminator has won" in guards.events[0]
-    for step in range(50, 1000, 25):
+    assert guards.weight == 0.5
+    guards.see_discriminator(50, 0.05)
+    assert guards.weight == 0.25
+    for step in (75, 100, 125):
         guards.see_discriminator(step, 0.4)
-    assert guards.scale == 1.0
-    assert len(guards.events) == 1
+    assert guards.weight == 1.0
+    assert [event.partition(" (")[0] for event in guards.events] == [
+        "step 25: the discriminator has won",
+        "step 100: the discriminator is well",
+    ]
     blind = Guards(GuardConfig())
     blind.see_discriminator(25, 0.69)
     assert "cannot tell anything" in blind.events[0]
+
+
+@pytest.mark.parametrize("first", [0.75, 1.4])
+def test_an_untrained_discriminator_is_soon_forgiven(first: float) -> None:
+    guards = Guards(GuardConfig())
+    for step in range(25, 225, 25):
+        guards.see_discriminator(step, first if step == 25 else 0.5)
+    assert guards.weight == 1.0
+
+
+def test_a_discriminator_that_was_long_unwell_comes_back() -> None:
+    guards = Guards(GuardConfig())
+    for step in range(25, 5000, 25):
+        guards.see_discriminator(step, 0.69)
+    assert 0 < guards.weight < 0.01
+    for step in range(5000, 5250, 25):
+        guards.see_discriminator(step, 0.4)
+    assert guards.weight == 1.0
+
+
+def test_a_healthy_discriminator_does_not_undo_a_rollback_at_once() -> None:
+    guards = Guards(GuardConfig())
+    guards.see_validation(10, 0.6, 0.5, unlabelled=True)
+    assert guards.see_validation(20, 0.3, 0.5, unlabelled=True) == "roll back"
+    guards.see_discriminator(25, 0.4)
+    assert guards.weight == pytest.approx(0.55)
 
 
 def test_guards_roll_back_and_end_the_phase() -> None:

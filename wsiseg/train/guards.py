@@ -15,10 +15,13 @@ logger = logging.getLogger(__name__)
 Verdict = Literal["continue", "roll back", "end phase"]
 
 _RECOVERY = 1.1
-"""Growth of lambda's scale at each look that finds a healthy discriminator, after a back-off."""
+"""Growth of the scale at each look that finds a healthy discriminator, after a rollback."""
 
-_MEMORY = 0.9
-"""Of the running mean of L_D."""
+_MEMORY = 0.5
+"""Of the running mean of L_D, from one look to the next: a bad start is soon forgotten."""
+
+_LEAST_HEALTH = 1 / 128
+"""However long a discriminator was not healthy, seven looks restore the weights."""
 
 
 @dataclass
@@ -26,7 +29,8 @@ class Guards:
     """The guards' memory; plain numbers, so that it fits in a checkpoint.
 
     Attributes:
-        scale: Factor on every adversarial weight, 1 unless backed off.
+        scale: Factor on every adversarial weight, 1 until a rollback.
+        health: Another one, 1 while the discriminator is healthy.
         d_loss: Running mean of L_D; None before the first.
         d_losses: L_D of each step since it was last looked at; numbers, or scalars on a device.
         best_iou: Best validation mean IoU, anew from where unlabelled tiles come in; None without validation.
@@ -39,6 +43,7 @@ class Guards:
 
     config: GuardConfig
     scale: float = 1.0
+    health: float = 1.0
     d_loss: float | None = None
     d_losses: list[Any] = field(default_factory=list)
     best_iou: float | None = None
@@ -50,20 +55,33 @@ class Guards:
     rollbacks: int = 0
     events: list[str] = field(default_factory=list)
 
+    @property
+    def weight(self) -> float:
+        """Factor on every adversarial weight, 0 to 1."""
+        return self.scale * self.health
+
     def see_discriminator(self, step: int, loss: float) -> None:
-        """Look at a recent L_D; outside its healthy band, lower the adversarial weights."""
+        """Look at a recent L_D; out of its healthy band lower the adversarial weights, back in it raise them.
+
+        They rise as fast as they fell: else an untrained discriminator, which can tell nothing yet, would
+        leave a run without an adversarial loss for thousands of steps.
+        """
         self.d_loss = loss if self.d_loss is None else _MEMORY * self.d_loss + (1 - _MEMORY) * loss
         if not self.config.enabled:
             return
+        before = self.health
         if self.config.d_loss_low <= self.d_loss <= self.config.d_loss_high:
             self.scale = min(1.0, self.scale * _RECOVERY)
+            self.health = min(1.0, self.health / self.config.back_off)
+            if before < self.health == 1.0:
+                self._note(step, f"the discriminator is well (L_D {self.d_loss:.3f}): weights restored")
             return
-        if self.scale == 1.0:
+        self.health = max(self.health * self.config.back_off, _LEAST_HEALTH)
+        if before == 1.0:
             state = "has won" if self.d_loss < self.config.d_loss_low else "cannot tell anything"
             self._note(
                 step, f"the discriminator {state} (L_D {self.d_loss:.3f}): adversarial weights lowered"
             )
-        self.scale = max(self.scale * self.config.back_off, 1e-3)
 
     def see_validation(self, step: int, iou: float, score: float | None, *, unlabelled: bool) -> Verdict:
         """Look at a validation.

@@ -217,7 +217,7 @@ class Trainer:
         return torch.zeros(()) if norm is None else norm.detach()
 
     def _weights(self, span: Span, step: int) -> Weights:
-        ramp, scale = span.ramp(step), self.state.guards.scale
+        ramp, scale = span.ramp(step), self.state.guards.weight
         return Weights(
             labelled=span.phase.lambda_labelled * ramp * scale,
             unlabelled=span.phase.lambda_unlabelled * ramp * scale,
@@ -230,7 +230,7 @@ class Trainer:
         self.history.clear()
         if self.watch is not None:
             values["lr"] = self.state.optimiser.param_groups[0]["lr"]
-            values["lambda_scale"] = self.state.guards.scale
+            values["lambda_scale"] = self.state.guards.weight
             self.watch.metrics(self.state.step, "train", values)
         names = {"ce": "CE", "adv": "adv", "d_loss": "D", "pseudo_ce": "pseudo"}
         parts = [f"{label} {values[key]:.2f}" for key, label in names.items() if key in values]
