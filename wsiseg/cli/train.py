@@ -89,6 +89,7 @@ def command(
                 device=device,
                 workers=workers,
                 patients=patients,
+                all_classes=False,
                 progress=progress,
             )
     if not result.leads:

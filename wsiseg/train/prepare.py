@@ -20,6 +20,7 @@ from wsiseg.model.segmentor import LARGE_ENCODER, TILE_MULTIPLE, resolve_segment
 from wsiseg.process import keep_memory
 from wsiseg.train.data import Pools, check_alike, make_pools, open_stores
 from wsiseg.train.schedule import resolve_steps, without_unlabelled
+from wsiseg.train.shown import NarrowStore, shown_schema
 from wsiseg.train.split import Store, read_patients, split_stores
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -45,16 +46,27 @@ class Prepared:
     notices: list[str]
 
 
-def prepare(config: Config, tiles: Path, device: Device, patients: Path | None) -> Prepared:
+def prepare(
+    config: Config, tiles: Path, device: Device, patients: Path | None, *, all_classes: bool = True
+) -> Prepared:
     """Open the tiles, resolve the configuration, split the slides, start the machine.
+
+    Args:
+        config: What was asked for.
+        tiles: Folder of tile stores.
+        device: Where to train.
+        patients: CSV of ``slide,patient``.
+        all_classes: Whether a class that no tile shows is an error, not left out. A configuration that
+            names the classes which tiles show may leave out the others either way.
 
     Raises:
         ConfigError: The networks do not fit the tiles, or the device is not there.
         TrainingDataError: The tiles cannot be trained on.
         StoreError: A tile store is broken or unfinished.
     """
-    stores = open_stores(tiles)
-    check_alike(stores)
+    opened = open_stores(tiles)
+    check_alike(opened)
+    stores = _narrowed(opened, config, all_classes=all_classes)
     on_gpu = _on_gpu(device)
     if config.train.compile and not on_gpu:
         check_compiler("train.compile")
@@ -64,7 +76,8 @@ def prepare(config: Config, tiles: Path, device: Device, patients: Path | None) 
     groups = None if patients is None else read_patients(patients)
     split = split_stores(stores, train.split, train.seed, groups)
     pools = make_pools(stores, split, train)
-    notices = [*_notices(pools, train), *_network_notices(asked, train.segmentor, on_gpu=on_gpu)]
+    notices = [*_class_notices(opened, stores), *_notices(pools, train)]
+    notices += _network_notices(asked, train.segmentor, on_gpu=on_gpu)
     if any(phase.unlabelled for phase in train.phases) and not len(pools.unlabelled):
         phases = without_unlabelled(train.phases)
         if not phases:
@@ -121,6 +134,24 @@ def resolve(config: Config, stores: Sequence[Store], *, on_gpu: bool) -> Config:
             "train": config.train.model_copy(update=resolved),
         }
     )
+
+
+def _narrowed(stores: Sequence[Store], config: Config, *, all_classes: bool) -> Sequence[Store]:
+    """The stores by the classes that they show, where that is what the configuration means."""
+    shown = shown_schema(stores)
+    named = "classes" in config.model_fields_set
+    fits = shown.fingerprint == config.schema_.fingerprint if named else not all_classes
+    if not fits or shown == stores[0].schema:
+        return stores
+    return [NarrowStore(store, shown) for store in stores]
+
+
+def _class_notices(opened: Sequence[Store], stores: Sequence[Store]) -> list[str]:
+    kept = stores[0].schema.names
+    left_out = [name for name in opened[0].schema.names if name not in kept]
+    if not left_out:
+        return []
+    return [f"no tile is annotated with {' or '.join(left_out)}: {' and '.join(kept)} are learnt alone"]
 
 
 def _notices(pools: Pools, config: TrainConfig) -> list[str]:

@@ -84,6 +84,7 @@ def begin_run(
     device: Device = "auto",
     workers: int = 1,
     patients: Path | None = None,
+    all_classes: bool = True,
     progress: Progress,
 ) -> RunResult:
     """Train a new run.
@@ -95,6 +96,7 @@ def begin_run(
         device: Where to train.
         workers: Threads that load tiles.
         patients: CSV of ``slide,patient``.
+        all_classes: Whether a class that no tile shows is an error; else the others are learnt alone.
         progress: Told of every step.
 
     Raises:
@@ -105,7 +107,7 @@ def begin_run(
         TrainingDivergedError: A loss or gradient stopped being finite.
         LockedError: Another process writes into ``folder``.
     """
-    prepared = prepare(config, tiles, device, patients)
+    prepared = prepare(config, tiles, device, patients, all_classes=all_classes)
     train = prepared.config.train
     check_tile_side(train.segmentor, len(prepared.config.schema_), prepared.config.tiling.tile_px)
     folder = new_folder(folder, prepared.fabric)
