@@ -117,6 +117,19 @@ def test_no_piece_below_the_smallest_area():
     assert len(split(joined, min_area=300, neck=1.0)) == 1
 
 
+def test_a_bump_does_not_keep_two_nuclei_together():
+    """A piece that is too small stays with its neighbour; the cut between the others is made."""
+    y, x = np.mgrid[:60, :80] + 0.5
+    discs = ((25, 11), (46, 11), (11.5, 2.9))
+    mask = np.logical_or.reduce([np.hypot(x - centre, y - 30) <= radius for centre, radius in discs])
+    (joined,) = trace_mask(mask)
+    assert len(split(joined, min_area=1, neck=0.8)) == 3
+    pieces = split(joined, min_area=32, neck=0.8)
+    assert len(pieces) == 2
+    assert shapely.union_all(pieces).equals(joined)
+    assert shapely.area(pieces).min() > 300
+
+
 def test_splitting_touches_nuclei_only_and_keeps_the_order(polygon_file):
     objects = {name: polygon_file.append(trace_mask(two_discs(18))) for name in ("tuft", "nucleus")}
     result = split_touching(objects, SCHEMA, 1.0, NullProgress())

@@ -17,7 +17,7 @@ from wsiseg.model.info import find_checkpoint, read_info, weights_fingerprint
 from wsiseg.slide import Slide
 from wsiseg.slide.opening import name_of
 
-PREDICTING_VERSION = 3
+PREDICTING_VERSION = 4
 """Raised when the same slide, model and settings would give other files than before."""
 
 

@@ -74,24 +74,35 @@ def split(polygon: shapely.Polygon, min_area: float, neck: float) -> Polygons:
 
     Args:
         polygon: An outline along pixel edges.
-        min_area: A cut that leaves a piece of fewer pixels is not made.
+        min_area: A piece of fewer pixels stays with its neighbour.
         neck: Pixels by which the distance to the outline must fall between two centres.
     """
     x0, y0, x1, y1 = (int(value) for value in polygon.bounds)
     mask = ShapePainter([(polygon, 1)]).paint(Box(x0 - 1, y0 - 1, x1 + 1, y1 + 1)) > 0
     depth = ndimage.distance_transform_edt(mask)
-    centres, count = ndimage.label(_maxima(depth, neck), structure=np.ones((3, 3)))
-    pieces: NDArray[np.int32] = centres
-    if count > 1:
-        pieces = np.asarray(_watershed(-depth, centres, mask=mask), dtype=np.int32)
-    sizes = np.bincount(pieces.ravel())[1:]
-    if count < 2 or sizes.min() < min_area:
+    centres, _ = ndimage.label(_maxima(depth, neck), structure=np.ones((3, 3)))
+    pieces = _pieces(depth, np.asarray(centres), mask, min_area)
+    if (count := int(pieces.max())) < 2:
         return _array([polygon])
     outlines = [trace_mask(pieces == label) for label in range(1, count + 1)]
     if any(len(outline) != 1 for outline in outlines):
         return _array([polygon])
     moved = shapely.transform(np.concatenate(outlines), lambda points: np.add(points, (x0 - 1, y0 - 1)))
     return np.asarray(moved, dtype=object)
+
+
+def _pieces(
+    depth: NDArray[np.float64], centres: NDArray[np.int32], mask: NDArray[np.bool_], min_area: float
+) -> NDArray[np.int32]:
+    """Labels from 1 on; what would be too small goes to its neighbours, the smallest first."""
+    while centres.max() > 1:
+        pieces = np.asarray(_watershed(-depth, centres, mask=mask), dtype=np.int32)
+        sizes = np.bincount(pieces.ravel())[1:]
+        if sizes.min() >= min_area:
+            return pieces
+        _, left = np.unique(np.where(centres == sizes.argmin() + 1, 0, centres), return_inverse=True)
+        centres = left.reshape(depth.shape).astype(np.int32)
+    return centres
 
 
 def _array(polygons: list[shapely.Polygon]) -> Polygons:
