@@ -99,10 +99,15 @@ def test_an_arm_learns_from_what_it_says(pools: Pools, tmp_path: Path, arm: str)
         assert all((one == other).all() for one, other in pairs)
 
 
-def test_learning_rate_0_moves_statistics_alone(pools: Pools, tmp_path: Path) -> None:
-    """C0: what is left is the adaptation of BatchNorm to unlabelled slides."""
+@pytest.mark.parametrize("record", [True, False])
+def test_learning_rate_0_moves_statistics_alone(pools: Pools, tmp_path: Path, record: bool) -> None:
+    """C0: what is left is the adaptation of BatchNorm to unlabelled slides, which can be turned off."""
     settings, _ = ARMS["C0 learning rate 0"]
-    config = make_config(**{"steps": 2, "validations": 1, "guards": {"enabled": False}, **settings})
+    first, second = settings["phases"]
+    phases = [first, {**second, "record_statistics": record}]
+    config = make_config(
+        **{**settings, "steps": 2, "validations": 1, "guards": {"enabled": False}, "phases": phases}
+    )
     trainer = Trainer(
         config, pools, Fabric(accelerator="cpu", devices=1), folder=tmp_path, progress=NullProgress()
     )
@@ -120,7 +125,8 @@ def test_learning_rate_0_moves_statistics_alone(pools: Pools, tmp_path: Path) ->
     now = trainer.state.networks.student.state_dict()
     parameters = {name for name, _ in trainer.state.networks.student.named_parameters()}
     assert all(bool((now[name] == kept[name]).all()) for name in parameters)
-    assert any(bool((now[name] != kept[name]).any()) for name in now if name.endswith("running_mean"))
+    moved = any(bool((now[name] != kept[name]).any()) for name in now if "running_" in name)
+    assert moved == record
 
 
 def test_unlabelled_tiles_without_a_teacher_are_refused() -> None:

@@ -142,6 +142,9 @@ class PhaseConfig(Section):
         None, ge=1, description="Steps between validations in this phase, instead of train.validations"
     )
     pseudo_labels: bool = Field(False, description="Also learn from gated pseudo-labels")
+    record_statistics: bool = Field(
+        True, description="BatchNorm's running statistics follow the tiles of this phase"
+    )
     optimiser: OptimiserConfig | None = Field(None, description="A fresh optimiser for this phase alone")
 
 

@@ -177,6 +177,7 @@ class Trainer:
                     objective=self.objective,
                     weights=weights,
                     generator=generator(config.seed, "cutmix", step, turn),
+                    record=span.phase.record_statistics,
                 )
                 self.fabric.backward(loss / config.accumulate)
             metrics |= more

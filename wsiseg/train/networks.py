@@ -1,7 +1,7 @@
 """The networks of a run and how they are run without being changed."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import cast
 
@@ -38,9 +38,15 @@ class Networks:
     discriminator: Discriminator | None
     discriminator_wrapped: _FabricModule | None
 
-    def segment(self, image_NCHW: Tensor) -> Tensor:
-        """The student's logits, to be differentiated."""
-        with SoundGradients():
+    def segment(self, image_NCHW: Tensor, *, record: bool = True) -> Tensor:
+        """The student's logits, to be differentiated.
+
+        Args:
+            image_NCHW: Standardised tiles.
+            record: Whether BatchNorm's running statistics follow these tiles.
+        """
+        untouched = nullcontext() if record else statistics_untouched(self.student)
+        with SoundGradients(), untouched:
             logits: Tensor = self.student_wrapped(image_NCHW)
         return logits.float()
 

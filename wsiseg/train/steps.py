@@ -161,10 +161,12 @@ def segmentor_loss(
     objective: Objective,
     weights: Weights,
     generator: np.random.Generator,
+    record: bool = True,
 ) -> tuple[Tensor, Metrics]:
     """The segmentor's whole objective in a step. A gradient reaches the segmentor alone.
 
-    Labelled and unlabelled tiles pass in one forward, so BatchNorm sees the slides that it will meet.
+    Labelled and unlabelled tiles pass in one forward, so BatchNorm sees the slides that it will meet;
+    ``record`` says whether its running statistics follow them.
     """
     pseudo, unlabelled_image = None, None if unlabelled is None else unlabelled.image_NCHW
     if unlabelled is not None and weights.pseudo is not None:
@@ -173,7 +175,8 @@ def segmentor_loss(
             unlabelled_image, pseudo = cutmix(unlabelled.image_NCHW, pseudo, generator)
     images = [] if labelled is None else [labelled.image_NCHW]
     images += [] if unlabelled_image is None else [unlabelled_image]
-    logits_NKHW = networks.segment(torch.cat(images) if len(images) > 1 else images[0])
+    together_NCHW = torch.cat(images) if len(images) > 1 else images[0]
+    logits_NKHW = networks.segment(together_NCHW, record=record)
     split = 0 if labelled is None else len(labelled.image_NCHW)
     loss, metrics = logits_NKHW.sum() * 0.0, Metrics()
     if labelled is not None:
