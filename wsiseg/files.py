@@ -15,7 +15,7 @@ from wsiseg.errors import OutputError
 PARTIAL_SUFFIX = ".partial"
 """Names that end so are unfinished; no command reads them."""
 
-ANNOTATION_SUFFIXES = (".geojson", ".json", ".geojson.gz", ".xml")
+ANNOTATION_SUFFIXES = (".geojson", ".json", ".geojson.gz", ".xml", ".annotations")
 """What may lie beside a slide, in the order in which it is looked for."""
 
 _NO_SPACE = {28, 122, 30}  # ENOSPC, EDQUOT, EROFS

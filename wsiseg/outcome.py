@@ -1,6 +1,7 @@
 """What became of each slide of a command: the content of every ``report.json``."""
 
 import json
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import Any, Literal
 from wsiseg import __version__
 from wsiseg.errors import CheckpointError, ConfigError, OutputError, WsisegError
 from wsiseg.files import write_json
+
+_log = logging.getLogger(__name__)
 
 Status = Literal["ok", "failed", "skipped"]
 
@@ -55,6 +58,7 @@ def recording(slide: str, outcomes: list[Outcome]) -> Iterator[Outcome]:
         raise
     except WsisegError as err:
         outcome.status, outcome.reason = "failed", str(err)
+        _log.debug("%s", slide, exc_info=True)
     except KeyboardInterrupt:
         outcome.status, outcome.reason = "failed", "interrupted"
         raise

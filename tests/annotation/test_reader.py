@@ -181,9 +181,16 @@ def test_strict_names_the_problem(tmp_path):
 def test_beside_a_slide(tmp_path):
     slide = tmp_path / "a.b.svs"
     assert find_beside(slide) is None
-    for suffix in (".xml", ".geojson.gz", ".json", ".geojson"):
-        (tmp_path / f"a.b{suffix}").touch()
-        assert find_beside(slide).name == f"a.b{suffix}"
+    for name in (
+        "a.b.svs.geojson",
+        "a.b.annotations",
+        "a.b.xml",
+        "a.b.geojson.gz",
+        "a.b.json",
+        "a.b.geojson",
+    ):
+        (tmp_path / name).touch()
+        assert find_beside(slide).name == name
 
 
 def test_a_collection_read_by_line_equals_one_read_whole(tmp_path, written):

@@ -69,6 +69,14 @@ def test_one_bad_slide_of_three(slides, tmp_path, capsys):
     assert not list((tmp_path / "t").glob(".*"))
 
 
+@pytest.mark.parametrize(("option", "shown"), [(["--debug"], True), ([], False)])
+def test_the_traceback_of_a_bad_slide_is_shown_on_request(tmp_path, capsys, option, shown):
+    wsiseg(*option, "tile", tmp_path / "none.svs", "--out", tmp_path / "t", expect=1)
+    said = capsys.readouterr().err
+    assert ("Traceback" in said) == shown
+    assert "wsiseg: cannot open" in said
+
+
 def test_an_interrupted_batch_keeps_what_is_done_and_says_how_to_go_on(slides, tmp_path, capsys, monkeypatch):
     from wsiseg.tiling import tile_slide
 

@@ -6,7 +6,7 @@ import shapely
 from slides import coordinate_image, texture_image, write_slide
 from tilestores import tree
 
-from wsiseg.annotation import Annotation, read_annotations, write_qupath
+from wsiseg.annotation import Annotation, read_annotations, write_asap, write_qupath
 from wsiseg.classes import default_schema
 from wsiseg.config import Config, load_config
 from wsiseg.errors import (
@@ -140,6 +140,21 @@ class TestLabels:
         path.write_text(f'{{"type": "FeatureCollection", "features": [{feature}]}}')
         assert tile(slide, tmp_path / "t", annotations=path).labelled == 0
         assert "nothing in it can be used: 0 kept, 0 repaired, 1 dropped" in caplog.text
+
+    @pytest.mark.parametrize("name", ["a.geojson", "a.xml"])
+    def test_predictions_that_are_taken_for_annotations_are_said(self, tmp_path, slide, caplog, name):
+        path, found = tmp_path / name, [Annotation(shapely.box(10, 10, 90, 90), "glomerulus")]
+        made = {"wsiseg": "1", "model": "f00"}
+        if path.suffix == ".xml":
+            write_asap(path, found, default_schema(), metadata=made)
+        else:
+            write_qupath(path, found, default_schema(), slide_id="s", metadata=made)
+        assert tile(slide, tmp_path / "t", annotations=path).labelled > 0
+        assert f"{name}: 1 of 1 objects were predicted by wsiseg" in caplog.text
+        caplog.clear()
+        drawn = annotate(tmp_path / "b.geojson", ("glomerulus", (10, 10, 90, 90)))
+        tile(slide, tmp_path / "t", annotations=drawn)
+        assert not caplog.records
 
     def test_summary_and_provenance_say_what_was_found(self, tmp_path, slide):
         path = annotate(

@@ -78,13 +78,14 @@ def _annotation(
         return None
     name = (element.get("Name") or "").strip() or None
     group = _group(element, groups, top_group=top_group)
-    color = element if group is None else groups.get(group, element)
+    like = element if group is None else groups.get(group, element)
     return Annotation(
         polygon=polygon,
         class_name=name if group is None and ungrouped == "name" else group,
         name=name,
         id=name,
-        color=hex_color(color.get("Color")),
+        metadata=dict(item for entry in like.iter("Attribute") for item in entry.attrib.items()),
+        color=hex_color(like.get("Color")),
     )
 
 

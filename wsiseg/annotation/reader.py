@@ -62,12 +62,16 @@ def read_annotations(
 
 
 def find_beside(slide_path: Path | str) -> Path | None:
-    """The annotation file that lies beside a slide under the slide's own name, or None."""
+    """The annotation file that lies beside a slide under the slide's own name, or None.
+
+    ``slide.geojson`` goes before ``slide.svs.geojson``.
+    """
     slide_path = Path(slide_path)
-    for suffix in ANNOTATION_SUFFIXES:
-        candidate = slide_path.parent / f"{slide_path.stem}{suffix}"
-        if candidate.is_file() and candidate != slide_path:
-            return candidate
+    for name in (slide_path.stem, slide_path.name):
+        for suffix in ANNOTATION_SUFFIXES:
+            candidate = slide_path.parent / f"{name}{suffix}"
+            if candidate.is_file() and candidate != slide_path:
+                return candidate
     return None
 
 

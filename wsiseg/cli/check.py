@@ -45,8 +45,9 @@ _VIEWERS = {
 def command(files: tuple[Path, ...], fix: Path | None, viewer: "TargetFormat | None") -> None:
     """Say why QuPath (0.4 to 0.7), ASAP, ImageScope or DSA would refuse annotation files.
 
-    Exit code 1 where the viewer would refuse one, or lose an object; with --fix, where it would refuse the
-    copy, or nothing is left for one. What has no area, such as points, is left out of a copy, and said.
+    Exit code 1 where the viewer would refuse one; with --fix, where it would refuse the copy, or nothing is
+    left for one. What it would change, or lose for its smallness, is a warning. What has no area, such as
+    points, is left out of a copy, and said.
 
     \b
       wsiseg check slides/*.geojson

@@ -31,10 +31,10 @@ stdout = Console(highlight=False)
 stderr = Console(stderr=True, highlight=False)
 
 
-def setup_logging(*, verbose: bool) -> None:
-    """Warnings always, information with ``--verbose``, both on stderr."""
+def setup_logging(*, verbose: bool, debug: bool) -> None:
+    """Warnings always, information with ``--verbose``, tracebacks with ``--debug``, all on stderr."""
     logger = logging.getLogger("wsiseg")
-    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logger.setLevel(logging.DEBUG if debug else logging.INFO if verbose else logging.WARNING)
     logger.handlers = [RichHandler(console=stderr, show_path=False, show_time=verbose)]
 
 

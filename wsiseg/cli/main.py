@@ -74,7 +74,7 @@ def cli(ctx: click.Context, debug: bool, verbose: bool, quiet: bool) -> None:
     See it work without any data: wsiseg demo
     """
     ctx.obj = {"debug": debug, "quiet": quiet}
-    setup_logging(verbose=verbose)
+    setup_logging(verbose=verbose, debug=debug)
 
 
 def main(arguments: Sequence[str] | None = None) -> Any:

@@ -201,6 +201,15 @@ class _Tiler:
         warning = file.mpp_warning(self._slide.resolution.mpp_x)
         if warning is not None:
             _log.warning("%s: %s", path, warning)
+        own = sum("model" in item.metadata for item in file.annotations)
+        if own:
+            _log.warning(
+                "%s: %d of %d objects were predicted by wsiseg; they are taken as they are. Where nobody has "
+                "looked them over, move the file away: a model learns nothing from itself",
+                path,
+                own,
+                len(file.annotations),
+            )
         classified = classify(
             file.annotations,
             schema,
