@@ -153,6 +153,15 @@ def test_weights_are_found_beside_other_things(tmp_path: Path) -> None:
         assert torch.equal(tensor, state[name])
 
 
+def test_tensors_that_a_file_lacks_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = build_segmentor(TINY, classes=2).get_submodule("encoder").state_dict()
+    path, first = tmp_path / "most.pth", next(iter(state))
+    torch.save({name: tensor for name, tensor in state.items() if name != first}, path)
+    build_segmentor(TINY.model_copy(update={"weights": str(path)}), classes=2)
+    assert f"{path} lacks 1 of the encoder's" in caplog.text
+    assert caplog.text.rstrip().endswith(f"which begin at random: {first}")
+
+
 @pytest.mark.parametrize("empty", [False, True])
 def test_a_file_that_holds_no_weights_is_refused(tmp_path: Path, empty: bool) -> None:
     path = tmp_path / "list.pth"

@@ -89,6 +89,20 @@ def test_results_of_other_tiles_than_most_are_left_out_and_named(tmp_path: Path)
     assert results.notes == ("1 results of other tiles than most were left out: H_1_2",)
 
 
+def test_results_of_two_versions_of_the_program_are_said_to_be(tmp_path: Path) -> None:
+    study = make_study(**GRID)
+    write_cells(tmp_path, study, {"A+": 0.8, "H": 0.9})
+    newer = Cell("H", Fraction(1), 2)
+    cell = make_cell(study, newer, matrices(0.9))
+    write_cell(newer.file(tmp_path), {**cell, "made": {**cell["made"], "method": 2}})
+    results = gather(tmp_path)
+    assert newer in results.cells
+    assert results.notes == (
+        "cells were made by versions 1 and 2 of the training, which differ (1 are unlike the others: H_1_2); "
+        "remove one kind to have it made anew",
+    )
+
+
 def test_results_that_are_not_of_the_grid_are_named(tmp_path: Path) -> None:
     write_cells(tmp_path, make_study(**GRID), {"A+": 0.8, "H": 0.9})
     # Left by a process that was killed while it wrote.

@@ -1,5 +1,6 @@
 """Encoder weights from a file, as whoever published it wrote it."""
 
+import logging
 import pickle
 import re
 from collections.abc import Mapping
@@ -12,6 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from wsiseg.errors import CheckpointFormatError, ConfigError
+
+_log = logging.getLogger(__name__)
+
+_NAMED = 5
+"""Tensors that a warning names."""
 
 _AVERAGED_FIRST = ("state_dict_ema", "model_ema", "state_dict", "model")
 """Under which names training programs keep weights beside other things; averaged ones are the better."""
@@ -38,6 +44,15 @@ def load_weights(encoder: nn.Module, path: Path) -> None:
             f"{path} does not fit the encoder",
             found=f"{len(fitting)} of its {len(places)} tensors",
             expected="at least nine in ten",
+        )
+    if lacking := [name for name in places if name not in fitting]:
+        named = ", ".join(lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
+        _log.warning(
+            "%s lacks %d of the encoder's %d tensors, which begin at random: %s",
+            path,
+            len(lacking),
+            len(places),
+            named,
         )
     encoder.load_state_dict(fitting, strict=False)
 

@@ -15,7 +15,10 @@ from wsiseg.errors import StoreFormatError
 from wsiseg.files import atomic_path
 
 FORMAT = 1
-"""Raised when the same cell would be trained or examined otherwise than before."""
+"""Raised when results can no longer be read as before."""
+
+METHOD = 2
+"""Raised when a cell would be trained or examined otherwise than before; 1 where a result does not say."""
 
 CELLS = "cells"
 """Folder of the cells in the folder of a study."""

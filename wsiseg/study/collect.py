@@ -116,6 +116,7 @@ def collect(study: StudyConfig, planned: Sequence[Cell], out: Path, wanted: Want
         )
         if which
     ]
+    notes += _of_several_methods(cells)
     missing = tuple(cell.name for cell in planned if cell not in cells)
     return Results(study, cells, missing, tuple(notes))
 
@@ -128,6 +129,22 @@ def _of_other_tiles(found: Mapping[Cell, Mapping[str, Any]]) -> list[Cell]:
         for fold in {cell.fold for cell in tiles}
     }
     return [cell for cell, text in tiles.items() if text != usual[cell.fold]]
+
+
+def _of_several_methods(cells: Mapping[Cell, Mapping[str, Any]]) -> list[str]:
+    """Says so where differences between cells may be those between two versions of the program."""
+    by_method: dict[int, list[str]] = {}
+    for cell, data in cells.items():
+        by_method.setdefault(data["made"].get("method", 1), []).append(cell.name)
+    if len(by_method) < 2:
+        return []
+    fewest = min(by_method.values(), key=len)
+    shown = f"{', '.join(fewest[:5])}{' ...' if len(fewest) > 5 else ''}"
+    versions = " and ".join(map(str, sorted(by_method)))
+    return [
+        f"cells were made by versions {versions} of the training, which differ ({len(fewest)} are unlike the "
+        f"others: {shown}); remove one kind to have it made anew"
+    ]
 
 
 def _check_alike(cells: Mapping[Cell, Mapping[str, Any]]) -> None:

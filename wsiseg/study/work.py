@@ -23,7 +23,7 @@ from wsiseg.model.machine import memory_errors
 from wsiseg.outcome import REPORT_FILE
 from wsiseg.progress import NullProgress, Progress
 from wsiseg.study.acquire import propose
-from wsiseg.study.cells import Cell, CellKey, read_cell, write_cell
+from wsiseg.study.cells import METHOD, Cell, CellKey, read_cell, write_cell
 from wsiseg.study.examine import examine
 from wsiseg.study.samples import Samples
 from wsiseg.tilestore import TileStore
@@ -251,7 +251,7 @@ def _head(cell: Cell) -> dict[str, Any]:
 def _made(device: Device, seconds: float) -> dict[str, Any]:
     """By what; the seconds are those since the last interruption."""
     name = torch.cuda.get_device_name() if _device(device) == "cuda" else "cpu"
-    versions = {"wsiseg": __version__, "torch": str(torch.__version__)}
+    versions = {"wsiseg": __version__, "method": METHOD, "torch": str(torch.__version__)}
     return {**versions, "device": name, "seconds": round(seconds, 1)}
 
 
