@@ -18,7 +18,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from wsiseg.classes import IGNORE_INDEX
-from wsiseg.resampling import Interval, slide_spread, student_interval
+from wsiseg.resampling import (
+    Interval,
+    bootstrap_weights,
+    fewest,
+    slide_spread,
+    slides_by_class,
+    student_interval,
+)
 
 SCORES = ("iou", "precision", "recall", "f1")
 """The scores of a class, in the order of the table's columns."""
@@ -168,16 +175,14 @@ def slide_intervals(
         throughout or that a single slide shows, and for a mean over such a class.
     """
     stack = np.stack(matrices)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(len(stack), np.full(len(stack), 1 / len(stack)), size=draws)
+    each = np.arange(len(stack))
+    weights, slides_K = bootstrap_weights(each, draws, seed), slides_by_class(stack, each)
     pooled = Scores.from_confusion(stack.sum(axis=0), names)
     sums = [Scores.from_confusion(np.tensordot(weight, stack, axes=1), names) for weight in weights]
-    slides = (stack.sum(axis=2) > 0).sum(axis=0)
-    # What is only invented scores 0 on whatever slides.
-    slides[slides == 0] = len(stack)
     silent = np.stack([pooled.shown & ~sample.shown for sample in sums])
     rows = (*names, "mean")
-    counted = (*slides, slides[pooled.present].min(initial=len(stack)))
+    # What is only invented scores 0 on whatever slides.
+    counted = (*np.where(slides_K == 0, len(stack), slides_K), fewest(slides_K, len(stack)))
     intervals: dict[str, dict[str, Interval]] = {name: {} for name in rows}
     for score in SCORES:
         values = np.where(silent, np.nan, np.stack([getattr(sample, score) for sample in sums]))

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from trainstores import write_tiles
 
+from wsiseg.classes import default_schema
+
 TINY = [
     "--device=cpu",
     *(
@@ -39,6 +41,15 @@ def test_train_then_export(wsiseg: Command, tmp_path: Path) -> None:
     assert code == 0, err
     assert "background, disc at 0.5 um/px" in out
     assert (tmp_path / "model" / "README.md").is_file()
+
+
+def test_classes_that_nobody_annotated_are_left_out(wsiseg: Command, tmp_path: Path) -> None:
+    for seed, name in enumerate(("a", "b")):
+        write_tiles(tmp_path / "tiles", name, seed=seed, schema=default_schema())
+    code, out, err = wsiseg("train", *TINY)
+    assert code == 0, err
+    assert "background and glomerulus are learnt alone" in " ".join(err.split())
+    assert "podocyte" not in out
 
 
 def test_train_beside_a_baseline(wsiseg: Command, tmp_path: Path) -> None:

@@ -84,9 +84,15 @@ def _annotation(
         class_name=name if group is None and ungrouped == "name" else group,
         name=name,
         id=name,
-        metadata=dict(item for entry in like.iter("Attribute") for item in entry.attrib.items()),
+        metadata=dict(
+            item for entry in like.iterfind("Attributes/Attribute") for item in entry.attrib.items()
+        ),
         color=hex_color(like.get("Color")),
     )
+
+
+def _attributes(element: Element) -> dict[str, str]:
+    return {key: value for entry in element.iterfind("Attributes/Attribute") for key, value in entry.items()}
 
 
 def _group(element: Element, groups: Mapping[str, Element], *, top_group: bool) -> str | None:

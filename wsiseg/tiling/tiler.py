@@ -201,7 +201,7 @@ class _Tiler:
         warning = file.mpp_warning(self._slide.resolution.mpp_x)
         if warning is not None:
             _log.warning("%s: %s", path, warning)
-        own = sum("model" in item.metadata for item in file.annotations)
+        own = sum({"wsiseg", "model"} <= item.metadata.keys() for item in file.annotations)
         if own:
             _log.warning(
                 "%s: %d of %d objects were predicted by wsiseg; they are taken as they are. Where nobody has "

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +39,7 @@ def _container(schema: ClassSchema, name: str, kept: set[str]) -> str | None:
 
 
 class NarrowStore:
-    """A store by fewer classes.
+    """A store by fewer classes; what its attributes mean says ``Store``.
 
     Args:
         store: The store.
@@ -50,48 +49,12 @@ class NarrowStore:
     def __init__(self, store: Store, schema: ClassSchema) -> None:
         self._store = store
         self.schema = schema
-        self._kept = [store.schema.index(name) for name in schema.names]
-
-    @property
-    def name(self) -> str:
-        """Stem of the slide."""
-        return self._store.name
-
-    @property
-    def tile_px(self) -> int:
-        """Side of a tile."""
-        return self._store.tile_px
-
-    @property
-    def mpp(self) -> float:
-        """Micrometres per pixel."""
-        return self._store.mpp
-
-    @property
-    def key(self) -> str:
-        """Of all that the tiles were made from: slide, settings, annotations."""
-        return self._store.key
-
-    @property
-    def slide_fingerprint(self) -> str:
-        """Of the slide's content."""
-        return self._store.slide_fingerprint
-
-    @property
-    def labelled(self) -> NDArray[np.bool_]:
-        """Whether each tile has a label, ``(n,)``."""
-        return self._store.labelled
-
-    @cached_property
-    def class_pixels(self) -> NDArray[np.int64]:
-        """Pixels of each class in each tile, ``(n, K)``."""
-        return np.asarray(self._store.class_pixels[:, self._kept])
-
-    @cached_property
-    def _new_label(self) -> NDArray[np.uint8]:
-        table = np.full(IGNORE_INDEX + 1, IGNORE_INDEX, dtype=np.uint8)
-        table[self._kept] = np.arange(len(self._kept))
-        return table
+        self.name, self.key, self.slide_fingerprint = store.name, store.key, store.slide_fingerprint
+        self.tile_px, self.mpp, self.labelled = store.tile_px, store.mpp, store.labelled
+        kept = [store.schema.index(name) for name in schema.names]
+        self.class_pixels: NDArray[np.int64] = store.class_pixels[:, kept]
+        self._new_label = np.full(IGNORE_INDEX + 1, IGNORE_INDEX, dtype=np.uint8)
+        self._new_label[kept] = np.arange(len(kept))
 
     def __len__(self) -> int:
         return len(self._store)
